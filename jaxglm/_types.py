@@ -1,0 +1,101 @@
+"""Floor 0: the `record` decorator, `Interval`, and how inputs become floating-point arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+ArrayLike = jax.typing.ArrayLike
+
+_T = TypeVar("_T")
+
+
+def static(**options: Any) -> Any:
+    """A field of a `record` that belongs to its structure: compiled in, not traced."""
+    return dataclasses.field(metadata={"static": True}, **options)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(static,))
+def record(cls: type[_T]) -> type[_T]:
+    """Make `cls` a frozen dataclass and a JAX pytree; `static()` fields are structure, not leaves.
+
+    Records compare by identity, since their leaves may be arrays.
+    """
+    cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    meta = [f.name for f in fields if f.metadata.get("static")]
+    data = [f.name for f in fields if not f.metadata.get("static")]
+    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """An interval of the extended real line; states a support once, for checks and messages."""
+
+    low: float
+    high: float
+    low_inclusive: bool = False
+    high_inclusive: bool = False
+
+    def contains(self, x: Array) -> Array:
+        """Elementwise, whether x is a finite number inside; NaN and infinities are not."""
+        above = x >= self.low if self.low_inclusive else x > self.low
+        below = x <= self.high if self.high_inclusive else x < self.high
+        return above & below & jnp.isfinite(x)
+
+    def holds(self, x: float) -> bool:
+        """`contains`, for a plain number."""
+        above = x >= self.low if self.low_inclusive else x > self.low
+        below = x <= self.high if self.high_inclusive else x < self.high
+        return bool(above and below and np.isfinite(x))
+
+    def covers(self, other: Interval) -> bool:
+        """Whether the interior of `other` lies inside this interval."""
+        return self.low <= other.low and other.high <= self.high
+
+    @property
+    def bounded(self) -> bool:
+        """Whether at least one end is finite."""
+        return np.isfinite(self.low) or np.isfinite(self.high)
+
+    @property
+    def closed_ends(self) -> tuple[float, ...]:
+        """The ends that belong to the interval."""
+        ends = ((self.low, self.low_inclusive), (self.high, self.high_inclusive))
+        return tuple(end for end, inclusive in ends if inclusive)
+
+    def __str__(self) -> str:
+        left, right = "[" if self.low_inclusive else "(", "]" if self.high_inclusive else ")"
+        return f"{left}{self.low:g}, {self.high:g}{right}"
+
+
+REAL = Interval(-np.inf, np.inf)
+POSITIVE = Interval(0.0, np.inf)
+NONNEGATIVE = Interval(0.0, np.inf, low_inclusive=True)
+UNIT = Interval(0.0, 1.0)
+CLOSED_UNIT = Interval(0.0, 1.0, True, True)
+
+
+def inexact(x: ArrayLike) -> Array:
+    """x as a floating-point array: integers and booleans are promoted before any arithmetic."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
+
+
+def elementwise_derivative(fn: Any, x: Array) -> Array:
+    """fn'(x) for a function that acts element by element, by one forward-mode pass."""
+    return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]
+
+
+def safe_where(condition: Array, fn: Any, x: Array, safe: float, otherwise: Any) -> Array:
+    """fn(x) where `condition` holds, else `otherwise`; no NaN in the value or its derivative.
+
+    The argument is replaced by `safe` before fn sees it, since the derivative of a selected-away
+    infinity is NaN (0 * inf), not zero.
+    """
+    return jnp.where(condition, fn(jnp.where(condition, x, safe)), otherwise)

@@ -1,0 +1,242 @@
+"""Floor 3: the design X, known by its products only.
+
+The rest of the package asks for X b, X'v, X'WX and diag(X A X'), and never for X itself, so that
+a design may be dense, or share columns between many fits. Under `vmap` with X not mapped, the
+Gram products of all lanes become one matrix product with the table of the p (p + 1) / 2 column
+products; this is where batches get their speed.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import custom_vmap
+
+from jaxglm._types import Array, record
+from jaxglm.linalg import highest
+
+# Rows to a block of the sweep: eta, mu, w and the scaled block stay in cache.
+BLOCK_ROWS = 4096
+
+
+class Design(abc.ABC):
+    """A design of n rows and p columns, known by its products."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """(n, p)."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> Any:
+        """The floating dtype of the products."""
+
+    @abc.abstractmethod
+    def cleaned(self) -> tuple[Design, Array]:
+        """The design with non-finite entries set to 0, and which rows (n,) had any."""
+
+    @abc.abstractmethod
+    def predictor(self, beta: Array) -> Array:
+        """X beta (n,)."""
+
+    @abc.abstractmethod
+    def score(self, v: Array) -> Array:
+        """X'v (p,)."""
+
+    @abc.abstractmethod
+    def gram(self, w: Array) -> Array:
+        """X' diag(w) X (p, p), for w of either sign."""
+
+    @abc.abstractmethod
+    def weighted_rows(self, v: Array) -> Array:
+        """diag(v) X (n, p), for what is no sum over rows: scores summed within clusters."""
+
+    @abc.abstractmethod
+    def leverage(self, a: Array) -> Array:
+        """diag(X A X') (n,)."""
+
+    @abc.abstractmethod
+    def block(self, start: Array, size: int) -> Design:
+        """Rows start, ..., start + size - 1."""
+
+
+@record
+class Dense(Design):
+    """X as an array (n, p)."""
+
+    X: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.X.shape  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> Any:
+        return self.X.dtype
+
+    def cleaned(self) -> tuple[Design, Array]:
+        X, bad = _cleaned(self.X)
+        return Dense(X), bad
+
+    def predictor(self, beta: Array) -> Array:
+        return highest(self.X, beta)
+
+    def score(self, v: Array) -> Array:
+        return highest(v, self.X)
+
+    def gram(self, w: Array) -> Array:
+        return gram(self.X, w)
+
+    def weighted_rows(self, v: Array) -> Array:
+        return v[:, None] * self.X
+
+    def leverage(self, a: Array) -> Array:
+        return jnp.sum(highest(self.X, a) * self.X, axis=1)
+
+    def block(self, start: Array, size: int) -> Design:
+        return Dense(jax.lax.dynamic_slice_in_dim(self.X, start, size))
+
+
+@record
+class Augmented(Design):
+    """[shared, varying]: covariates common to all fits, then the column(s) of this one.
+
+    `shared` is (n, q), `varying` (n,) or (n, k) for one fit; in `fit_many` varying is (B, n) or
+    (B, n, k). Coefficients come in that order. The shared block of all Gram matrices is one
+    product, the cross block another.
+    """
+
+    shared: Array
+    varying: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.shared.shape[0], self.shared.shape[1] + self._columns.shape[1]
+
+    @property
+    def dtype(self) -> Any:
+        return jnp.result_type(self.shared, self.varying)
+
+    @property
+    def _columns(self) -> Array:
+        return self.varying if self.varying.ndim == 2 else self.varying[:, None]
+
+    def cleaned(self) -> tuple[Design, Array]:
+        (shared, bad), (varying, worse) = _cleaned(self.shared), _cleaned(self._columns)
+        return Augmented(shared, varying), bad | worse
+
+    def predictor(self, beta: Array) -> Array:
+        q = self.shared.shape[1]
+        columns = self._columns
+        own = sum(columns[:, j] * beta[q + j] for j in range(columns.shape[1]))
+        return highest(self.shared, beta[:q]) + own
+
+    def score(self, v: Array) -> Array:
+        own = jnp.sum(v[:, None] * self._columns, axis=0)
+        return jnp.concatenate([highest(v, self.shared), own])
+
+    def gram(self, w: Array) -> Array:
+        columns = self._columns.T
+        weighted = w * columns
+        cross = highest(weighted, self.shared)
+        corner = jnp.stack([jnp.sum(weighted * g, axis=1) for g in columns])
+        upper = jnp.concatenate([gram(self.shared, w), cross.T], axis=1)
+        return jnp.concatenate([upper, jnp.concatenate([cross, corner], axis=1)])
+
+    def weighted_rows(self, v: Array) -> Array:
+        return v[:, None] * jnp.concatenate([self.shared, self._columns], axis=1)
+
+    def leverage(self, a: Array) -> Array:
+        X = self.weighted_rows(jnp.ones(self.shape[0], self.dtype))
+        return jnp.sum(highest(X, a) * X, axis=1)
+
+    def block(self, start: Array, size: int) -> Design:
+        take = jax.lax.dynamic_slice_in_dim
+        return Augmented(take(self.shared, start, size), take(self._columns, start, size))
+
+
+def as_design(X: Any) -> Design:
+    """X itself if it is a design, else the array as a `Dense` one."""
+    return X if isinstance(X, Design) else Dense(X)
+
+
+def _cleaned(X: Array) -> tuple[Array, Array]:
+    finite = jnp.isfinite(X)
+    return jnp.where(finite, X, 0.0), ~jnp.all(finite, axis=1)
+
+
+@jax.custom_jvp
+def gram(X: Array, w: Array) -> Array:
+    """X' diag(w) X (p, p) for X (n, p) and w (n,)."""
+    return _gram(X, w)
+
+
+@gram.defjvp
+def _gram_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    # Plain products only: a custom_vmap call can't be transposed.
+    (X, w), (dX, dw) = primals, tangents
+    half = highest(dX.T, w[:, None] * X)
+    return gram(X, w), _unpack(highest(dw, _column_products(X)), X.shape[1]) + half + half.T
+
+
+@custom_vmap
+def _gram(X: Array, w: Array) -> Array:
+    return highest((w[:, None] * X).T, X)
+
+
+@_gram.def_vmap
+def _gram_rule(size: int, batched: list[bool], X: Array, w: Array) -> tuple[Array, bool]:
+    if batched[0]:
+        w_axis = 0 if batched[1] else None
+        product = jax.vmap(lambda X, w: highest((w[:, None] * X).T, X), (0, w_axis))
+        return product(X, w), True
+    return _unpack(highest(w, _column_products(X)), X.shape[1]), True
+
+
+def _column_products(X: Array) -> Array:
+    """K (n, p (p + 1) / 2) with rows x_ij x_ik, j <= k: then W K holds the Gram matrices."""
+    rows, columns = np.triu_indices(X.shape[1])
+    return X[:, rows] * X[:, columns]
+
+
+def _unpack(packed: Array, p: int) -> Array:
+    """Symmetric matrices (..., p, p) from their upper triangles (..., p (p + 1) / 2)."""
+    index = np.zeros((p, p), dtype=int)
+    rows, columns = np.triu_indices(p)
+    index[rows, columns] = index[columns, rows] = np.arange(len(rows))
+    return packed[..., index]
+
+
+def sweep(design: Design, beta: Array, rows: Any, work: Callable[[Array, Any], Any]) -> Any:
+    """Sums over the rows, in one pass: X's, X'WX and the totals of further row quantities.
+
+    `work(eta_without_offset, rows)` returns (s, w, totals) for the rows it is given, with s and
+    w (m,) and totals a pytree of scalars. Long designs go block by block, so that no (n, p)
+    intermediate is written to memory; everything is a sum over rows, so they may be sharded.
+    """
+
+    def part(design: Design, rows: Any) -> Any:
+        s, w, totals = work(design.predictor(beta), rows)
+        return design.score(s), design.gram(w), totals
+
+    n = design.shape[0]
+    if n <= 2 * BLOCK_ROWS:
+        return part(design, rows)
+
+    def take(start: Array, size: int) -> Any:
+        cut = jax.tree.map(lambda v: jax.lax.dynamic_slice_in_dim(v, start, size), rows)
+        return part(design.block(start, size), cut)
+
+    def add(i: Array, total: Any) -> Any:
+        return jax.tree.map(jnp.add, total, take(i * BLOCK_ROWS, BLOCK_ROWS))
+
+    rest = n % BLOCK_ROWS
+    whole = n // BLOCK_ROWS
+    first = take(jnp.asarray((whole - 1) * BLOCK_ROWS), BLOCK_ROWS + rest)
+    return jax.lax.fori_loop(0, whole - 1, add, first)

@@ -1,0 +1,324 @@
+"""Floor 7: `fit`, the waist through which every model passes.
+
+Names and validation stop above; below are a problem, a solver and a root. Here they are joined:
+prepare the rows, solve, attach the derivative of the root, and compute every statistic from the
+attached coefficients by plain differentiable code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._types import Array, ArrayLike, record
+from jaxglm.designs import Design, as_design
+from jaxglm.dispersion import Dispersion, as_dispersion, estimate, joint_solve
+from jaxglm.families import Family, Gaussian
+from jaxglm.linalg import inverse_pd
+from jaxglm.links import Identity
+from jaxglm.model import Problem, Rows, loglike, totals
+from jaxglm.penalties import Penalty, Ridge
+from jaxglm.solvers import IRLS, Solver, Status
+from jaxglm.solvers.base import as_status
+from jaxglm.solvers.scoring import eta_change
+
+__all__ = ["Fit", "Status", "fit", "prepare"]
+
+
+@record
+class Fit:
+    """A fitted model: arrays only, neither X nor y. In a batch every field has a leading axis B.
+
+    params (p,); cov_unscaled (p, p), the inverse of the expected information without phi; scale,
+    phi; deviance, unscaled; loglike at `scale` (Gaussian with identity link: at deviance / n);
+    df_resid, sum of freq_weights minus p; n_iter, passes over the data; status, a `Status`;
+    family, its estimated parameters filled in.
+    """
+
+    params: Array
+    cov_unscaled: Array
+    scale: Array
+    deviance: Array
+    loglike: Array
+    df_resid: Array
+    n_iter: Array
+    status: Array
+    family: Family
+
+    @property
+    def cov_params(self) -> Array:
+        """The model-based covariance phi (X'wX + P)^-1, (..., p, p)."""
+        return self.scale[..., None, None] * self.cov_unscaled
+
+    @property
+    def bse(self) -> Array:
+        """Standard errors, (..., p)."""
+        variances = jnp.diagonal(self.cov_unscaled, axis1=-2, axis2=-1)
+        return jnp.sqrt(self.scale[..., None] * variances)
+
+    @property
+    def converged(self) -> Array:
+        """Whether the status is `Status.converged`."""
+        return self.status == int(Status.converged)
+
+
+def fit(
+    X: ArrayLike | Design,
+    y: ArrayLike,
+    family: Family = Gaussian(),  # noqa: B008 - frozen
+    *,
+    offset: ArrayLike | None = None,
+    var_weights: ArrayLike | None = None,
+    freq_weights: ArrayLike | None = None,
+    n_trials: ArrayLike | None = None,
+    penalty: Penalty | ArrayLike | None = None,
+    scale: str | ArrayLike | None = None,
+    start: ArrayLike | None = None,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+) -> Fit:
+    """Fit one generalized linear model by penalised maximum likelihood.
+
+    g(E y) = X beta + offset, Var y = scale V(mu) / var_weights. Pure: works under `jax.jit`,
+    `vmap`, `grad`, `jacfwd`, `jacrev` and `hessian`, with derivatives in X, y, offset, weights,
+    penalty strength and the parameters of family and link. No intercept is added.
+
+    X (n, p), or a `designs.Design`; y (n,), for Binomial 0/1, proportions with `n_trials`, or
+    (success, failure) columns (n, 2). offset, var_weights (precision), freq_weights (replication)
+    and n_trials are (n,) or scalars; a row of weight 0 is gone. penalty: a `Penalty`, or a strength
+    for `Ridge`. scale: None (1 for Binomial, Poisson and NegativeBinomial, else Pearson's),
+    "X2", "dev", "ml" or a number. start: coefficients (p,) to begin from.
+
+    The dtype follows the inputs, integers becoming JAX's default float. Wrong shapes and dtypes
+    raise; wrong values give `Status.invalid_data` and NaN. Derivatives of a fit whose status is
+    not `converged` are NaN.
+    """
+    problem, invalid = prepare(
+        X,
+        y,
+        family,
+        offset=offset,
+        var_weights=var_weights,
+        freq_weights=freq_weights,
+        n_trials=n_trials,
+        penalty=penalty,
+    )
+    p, dtype = problem.design.shape[1], problem.design.dtype
+    if start is not None:
+        start = jnp.asarray(start, dtype)
+        _require_shape("start", start, (p,))
+    return _fit(problem, invalid, start, as_dispersion(scale, dtype), solver)
+
+
+def prepare(
+    X: ArrayLike | Design,
+    y: ArrayLike,
+    family: Family,
+    *,
+    offset: ArrayLike | None = None,
+    var_weights: ArrayLike | None = None,
+    freq_weights: ArrayLike | None = None,
+    n_trials: ArrayLike | None = None,
+    penalty: Penalty | ArrayLike | None = None,
+) -> tuple[Problem, Array]:
+    """The problem that `fit` solves, and whether its data are invalid (a traced boolean).
+
+    Rows of weight 0, and rows that make the data invalid, carry harmless values.
+    """
+    family = family() if isinstance(family, type) else family
+    named = {
+        "y": y,
+        "offset": offset,
+        "var_weights": var_weights,
+        "freq_weights": freq_weights,
+        "n_trials": n_trials,
+    }
+    dtype = _common_dtype(X, named)
+    design = as_design(X if isinstance(X, Design) else _to_float("X", X, dtype))
+    if len(design.shape) != 2:
+        raise ValueError(f"X: shape {design.shape}; allowed is (n, p), one row an observation.")
+    n, p = design.shape
+    if n == 0 or p == 0:
+        raise ValueError(f"X: shape {design.shape}; at least one row and one column are needed.")
+    arrays = {k: None if v is None else _to_float(k, v, dtype) for k, v in named.items()}
+    arrays = _split_counts(arrays, family, n)
+    for name, value in arrays.items():
+        if value is not None:
+            if name != "y" and value.ndim == 0:
+                arrays[name] = value = jnp.broadcast_to(value, (n,))
+            _require_shape(name, value, (n,))
+    family, penalty = jax.tree.map(lambda v: jnp.asarray(v, dtype), (family, _as_penalty(penalty)))
+    if penalty is not None:
+        penalty.matrix(p, dtype)
+    return _clean(design, arrays, family, penalty)
+
+
+@jax.jit
+def _clean(
+    design: Design, arrays: dict[str, Array | None], family: Family, penalty: Penalty | None
+) -> tuple[Problem, Array]:
+    """Replace what must not be computed with, and say whether any of it counted."""
+    design, spoiled = design.cleaned()
+    y, offset, n_trials = arrays["y"], arrays["offset"], arrays["n_trials"]
+    weights = [arrays[k] for k in ("var_weights", "freq_weights", "n_trials") if arrays[k] is not None]
+    wrong = jnp.zeros_like(spoiled)
+    prior = None
+    for weight in weights:
+        sound = (weight >= 0) & jnp.isfinite(weight)
+        wrong = wrong | ~sound
+        weight = jnp.where(sound, weight, 0.0)
+        prior = weight if prior is None else prior * weight
+    present = jnp.ones_like(spoiled) if prior is None else prior > 0
+    usable = family.in_support(y)
+    if offset is not None:
+        usable = usable & jnp.isfinite(offset)
+        offset = jnp.where(present & usable, offset, 0.0)
+    wrong = wrong | (present & (spoiled | ~usable))
+    invalid = jnp.any(wrong) | ~jnp.any(present) | ~family.parameters_valid()
+    rest = _resting_mean(family)
+    keep = present & family.in_support(y)
+    rows = Rows(
+        y=jnp.where(keep, y, rest),
+        offset=offset,
+        var_weights=arrays["var_weights"],
+        freq_weights=arrays["freq_weights"],
+        n_trials=None if n_trials is None else jnp.where(present, n_trials, 1.0),
+        prior=prior,
+        resting_eta=None if prior is None else family.link.g(jnp.asarray(rest, y.dtype)),
+    )
+    return Problem(design, rows, family, penalty), invalid
+
+
+@jax.jit
+def _fit(
+    problem: Problem, invalid: Array, start: Array | None, dispersion: Dispersion, solver: Solver
+) -> Fit:
+    """Solve, attach the derivative, and compute the statistics at the root."""
+    solution = joint_solve(solver, problem, start)
+    beta, family, status = solution.beta, solution.family, solution.status
+    problem = Problem(problem.design, problem.rows, family, problem.penalty)
+    if family.can_separate:
+        status = _flag_separation(problem, solution.last_step, status)
+    sums = totals(problem, beta)
+    n = problem.rows.total_frequency
+    df_resid = n - beta.shape[0]
+    eta = problem.rows.eta(problem.design.predictor(beta))
+    scale = estimate(dispersion, problem, eta, sums, df_resid)
+    at = sums.deviance / n if _is_concentrated(family) else scale
+    llf = loglike(family, problem.rows, eta, at)
+    sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
+    status = jnp.where((status == int(Status.converged)) & ~sound, as_status(Status.diverged), status)
+    status = jnp.where(invalid, as_status(Status.invalid_data), status)
+    void = invalid | (status == int(Status.singular))
+    result = Fit(
+        params=beta,
+        cov_unscaled=inverse_pd(sums.information),
+        scale=jnp.asarray(scale, beta.dtype),
+        deviance=sums.deviance,
+        loglike=llf,
+        df_resid=df_resid,
+        n_iter=solution.n_iter,
+        status=status,
+        family=family,
+    )
+    return _blank(result, void)
+
+
+def _blank(result: Fit, void: Array) -> Fit:
+    """NaN for every number of a fit that has none; its status and counts stay."""
+    nan = {
+        name: jnp.where(void, jnp.nan, getattr(result, name))
+        for name in ("params", "cov_unscaled", "scale", "deviance", "loglike")
+    }
+    return dataclasses.replace(result, **nan)
+
+
+def _flag_separation(problem: Problem, last_step: Array, status: Array) -> Array:
+    """`separated` where the likelihood has stopped rising but linear predictors still move.
+
+    At a finite maximum a decrement within the tolerance moves no linear predictor by more than
+    sqrt(tol) times its standard error; 1e-3 (float64) stands for standard errors of a thousand.
+    """
+    limit = 1e-3 if problem.design.dtype == jnp.float64 else 3e-2
+    moving = eta_change(problem.design, last_step) > limit
+    codes = (Status.converged, Status.max_steps, Status.singular)
+    flat = jnp.any(jnp.stack([status == int(code) for code in codes]))
+    return jnp.where(flat & moving, as_status(Status.separated), status)
+
+
+def _is_concentrated(family: Family) -> bool:
+    """Whether the log-likelihood is reported at scale deviance / n, as statsmodels does."""
+    return type(family) is Gaussian and type(family.link) is Identity
+
+
+def _as_penalty(penalty: Penalty | ArrayLike | None) -> Penalty | None:
+    return penalty if penalty is None or isinstance(penalty, Penalty) else Ridge(penalty)
+
+
+def _split_counts(
+    arrays: dict[str, Array | None], family: Family, n: int
+) -> dict[str, Array | None]:
+    """(success, failure) columns become proportions with trials."""
+    y, n_trials = arrays["y"], arrays["n_trials"]
+    if not family.counts_trials:
+        if n_trials is not None:
+            raise ValueError(f"n_trials: only for Binomial; the family is {type(family).__name__}.")
+        return arrays
+    if y.shape != (n, 2):
+        return arrays
+    if n_trials is not None:
+        raise ValueError("n_trials: already given by y's (success, failure) columns; pass one.")
+    trials = y[:, 0] + y[:, 1]
+    # A negative count must not pass as a proportion: 3 of 3 - 1, say.
+    sound = (y[:, 0] >= 0) & (y[:, 1] >= 0)
+    share = y[:, 0] / jnp.where(trials > 0, trials, 1.0)
+    return arrays | {"y": jnp.where(sound, share, jnp.nan), "n_trials": jnp.where(sound, trials, 1.0)}
+
+
+def _require_shape(name: str, value: Array, shape: tuple[int, ...]) -> None:
+    if value.shape != shape:
+        raise ValueError(f"{name}: shape {value.shape}; allowed is {shape}.")
+
+
+def _common_dtype(X: Any, named: dict[str, Any]) -> Any:
+    """The floating dtype that the inputs have in common, at least float32."""
+    values = {"X": X, **named}
+    dtypes = []
+    for name, value in values.items():
+        if value is None:
+            continue
+        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+        if not (jnp.issubdtype(dtype, jnp.number) or dtype == bool) or jnp.issubdtype(
+            dtype, jnp.complexfloating
+        ):
+            raise TypeError(f"{name}: dtype {dtype}; allowed are real numbers and booleans.")
+        if jnp.issubdtype(dtype, jnp.floating):
+            dtypes.append(dtype)
+    wanted = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
+    if any(d == np.float64 for d in dtypes) and wanted != np.float64:
+        warnings.warn(
+            "float64 data are computed in float32 since jax_enable_x64 is off; use GLM or fit_many "
+            "for float64 whatever the flag, or pass float32.",
+            stacklevel=4,
+        )
+    return jnp.promote_types(wanted, jnp.float32)
+
+
+def _to_float(name: str, value: ArrayLike, dtype: Any) -> Array:
+    """value in the common dtype; integers that it cannot hold exactly would be lost in silence."""
+    if not isinstance(value, jax.Array):
+        value = np.asarray(value).astype(dtype)
+    return jnp.asarray(value, dtype)
+
+
+def _resting_mean(family: Family) -> float:
+    """A mean, also a possible response, at which every formula of the family is finite."""
+    low = max(family.support.low, family.mean_space.low)
+    high = min(family.support.high, family.mean_space.high)
+    if np.isfinite(low) and np.isfinite(high):
+        return 0.5 * (low + high)
+    return low + 0.5 if np.isfinite(low) else min(0.5, high - 0.5)

@@ -1,0 +1,182 @@
+"""Floor 3: positive definite p x p systems, one or many, and the pivoted QR of a design.
+
+`solve_pd` and `inverse_pd` are written for one matrix. Under `vmap` a small matrix takes an
+unrolled Cholesky factorization whose last axis is the batch, which beats LAPACK called lane by
+lane; larger ones take the batched routine. A matrix that is not positive definite to rounding
+gives NaN, for that lane alone.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax.custom_batching import custom_vmap
+
+from jaxglm._types import Array
+
+# Beyond this order the unrolled factorization compiles slowly and no longer pays.
+UNROLLED_ORDER = 12
+
+
+def _pivot_tolerance(p: int, dtype: Any) -> float:
+    """The share of a diagonal element below which a Cholesky pivot is rounding error."""
+    return 4.0 * p * float(np.finfo(dtype).eps)
+
+
+@custom_vmap
+def solve_pd(matrix: Array, vector: Array) -> Array:
+    """A^-1 v for symmetric positive definite A (p, p); all NaN if A is not, to rounding.
+
+    Not differentiable: it serves the solver's loop. Elsewhere use `inverse_pd`.
+    """
+    lower = _checked_cholesky(matrix)
+    return jax.scipy.linalg.cho_solve((lower, True), vector)
+
+
+@solve_pd.def_vmap
+def _solve_pd_rule(size: int, batched: list[bool], matrix: Array, vector: Array) -> Any:
+    if not batched[0]:
+        lower = _checked_cholesky(matrix)
+        return jax.scipy.linalg.cho_solve((lower, True), vector.T).T, True
+    vector = vector if batched[1] else jnp.broadcast_to(vector, (size, *vector.shape))
+    if matrix.shape[-1] > UNROLLED_ORDER:
+        lower = jax.vmap(_checked_cholesky)(matrix)
+        return jax.vmap(lambda low, v: jax.scipy.linalg.cho_solve((low, True), v))(
+            lower, vector
+        ), True
+    factor = _unrolled_cholesky(jnp.moveaxis(matrix, 0, -1))
+    return _unrolled_solve(factor, vector.T).T, True
+
+
+@jax.custom_jvp
+def inverse_pd(matrix: Array) -> Array:
+    """A^-1 for symmetric positive definite A (p, p); all NaN if A is not, to rounding."""
+    return _inverse_pd(matrix)
+
+
+@inverse_pd.defjvp
+def _inverse_pd_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    inverse = inverse_pd(primals[0])
+    # d A^-1 = -A^-1 dA A^-1
+    return inverse, -inverse @ tangents[0] @ inverse
+
+
+@custom_vmap
+def _inverse_pd(matrix: Array) -> Array:
+    return _inverse_from_cholesky(_checked_cholesky(matrix))
+
+
+@_inverse_pd.def_vmap
+def _inverse_pd_rule(size: int, batched: list[bool], matrix: Array) -> Any:
+    if matrix.shape[-1] > UNROLLED_ORDER:
+        return jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(matrix), True
+    p = matrix.shape[-1]
+    factor = _unrolled_cholesky(jnp.moveaxis(matrix, 0, -1))
+    columns = [
+        _unrolled_solve(factor, jnp.zeros((p, size), matrix.dtype).at[j].set(1.0)) for j in range(p)
+    ]
+    return jnp.moveaxis(jnp.stack(columns, 1), -1, 0), True
+
+
+def _inverse_from_cholesky(lower: Array) -> Array:
+    return jax.scipy.linalg.cho_solve((lower, True), jnp.eye(lower.shape[-1], dtype=lower.dtype))
+
+
+def _checked_cholesky(matrix: Array) -> Array:
+    """The lower Cholesky factor, NaN where a pivot is no more than rounding error."""
+    p = matrix.shape[-1]
+    # A scaling by powers of two changes no digit and keeps the factor from overflow.
+    scale = _power_of_two(jnp.diagonal(matrix))
+    lower = jnp.linalg.cholesky(matrix * scale * scale[:, None], symmetrize_input=False)
+    pivots = jnp.diagonal(lower) ** 2
+    sound = jnp.all(pivots > _pivot_tolerance(p, matrix.dtype) * jnp.diagonal(matrix) * scale**2)
+    return jnp.where(sound, lower / scale[:, None], jnp.nan)
+
+
+def _power_of_two(diagonal: Array) -> Array:
+    """2^k near 1/sqrt(diagonal); 1 where the diagonal is not positive."""
+    usable = (diagonal > 0) & jnp.isfinite(diagonal)
+    exponent = jnp.where(usable, jnp.frexp(jnp.where(usable, diagonal, 1.0))[1], 0)
+    return jnp.ldexp(jnp.ones_like(diagonal), -(exponent // 2))
+
+
+def _unrolled_cholesky(a: Array) -> list[Array]:
+    """Columns j of the lower factor, each (p - j, B), of symmetric a (p, p, B)."""
+    p = a.shape[0]
+    tolerance = _pivot_tolerance(p, a.dtype)
+    columns: list[Array] = []
+    for j in range(p):
+        column = a[j:, j]
+        for k, done in enumerate(columns):
+            column = column - done[j - k :] * done[j - k]
+        pivot = jnp.where(column[0] > tolerance * a[j, j], column[0], jnp.nan)
+        columns.append(column * jax.lax.rsqrt(pivot))
+    return columns
+
+
+def _unrolled_solve(columns: list[Array], v: Array) -> Array:
+    """Solve L L' x = v for v (p, B) by forward and back substitution."""
+    p = len(columns)
+    rest = v
+    forward = []
+    for j, column in enumerate(columns):
+        forward.append(rest[0] / column[0])
+        rest = rest[1:] - column[1:] * forward[-1]
+    x: list[Array] = [forward[-1]] * p
+    for j in reversed(range(p)):
+        tail = sum((columns[j][i - j] * x[i] for i in range(j + 1, p)), jnp.zeros_like(v[0]))
+        x[j] = (forward[j] - tail) / columns[j][0]
+    return jnp.stack(x)
+
+
+class PivotedQR(NamedTuple):
+    """X[:, kept] = Q R on the host, with linearly dependent columns left out as R leaves them."""
+
+    q: np.ndarray
+    r: np.ndarray
+    kept: np.ndarray
+    aliased: np.ndarray
+
+
+def pivoted_qr(X: np.ndarray, tolerance: float = 1e-11) -> PivotedQR:
+    """Householder QR with R's limited pivoting: a dependent column goes to the end.
+
+    Column j is aliased when what earlier columns leave of it has at most `tolerance` of its norm
+    (LINPACK dqrdc2; R's glm uses 1e-11). Columns are scaled by powers of two first.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    largest = np.max(np.abs(X), axis=0, initial=0.0)
+    scale = np.where(largest > 0, np.exp2(-np.frexp(np.where(largest > 0, largest, 1.0))[1]), 1.0)
+    kept, aliased = _independent_columns(X * scale, tolerance)
+    q, r = np.linalg.qr((X * scale)[:, kept])
+    return PivotedQR(q, r / scale[kept], kept, aliased)
+
+
+def _independent_columns(X: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    n, p = X.shape
+    norms = np.linalg.norm(X, axis=0)
+    rest, kept, aliased = X.copy(), [], []
+    for j in range(p):
+        column = rest[:, j]
+        if len(kept) == n or not np.linalg.norm(column) > tolerance * norms[j]:
+            aliased.append(j)
+            continue
+        kept.append(j)
+        unit = column / np.linalg.norm(column)
+        for _ in range(2):
+            # Twice is enough: reorthogonalisation leaves later columns clean to rounding.
+            rest[:, j + 1 :] -= np.outer(unit, unit @ rest[:, j + 1 :])
+    return np.array(kept, dtype=int), np.array(aliased, dtype=int)
+
+
+def solve_triangular(r: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """R^-1 b for upper triangular R, on the host."""
+    return scipy.linalg.solve_triangular(r, b)
+
+
+highest = partial(jnp.matmul, precision="highest")

@@ -1,0 +1,437 @@
+"""Floor 1: link functions g with eta = g(mu).
+
+One row per link. A row says how to go up, `g(mu)`, and how to come down, `at(eta)`: the mean with
+its complement and their logarithms, and the slope d mu / d eta, each from eta itself, so that no
+tail is lost by forming mu first. Everything else follows by automatic differentiation.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr, ndtr, ndtri
+
+from jaxglm._types import (
+    POSITIVE,
+    REAL,
+    UNIT,
+    Array,
+    ArrayLike,
+    Interval,
+    elementwise_derivative,
+    inexact,
+    record,
+    safe_where,
+    static,
+)
+
+__all__ = [
+    "CDFLink",
+    "CLogLog",
+    "Cauchy",
+    "Identity",
+    "InversePower",
+    "InverseSquared",
+    "Link",
+    "Log",
+    "LogC",
+    "LogLog",
+    "Logit",
+    "Mean",
+    "NegativeBinomial",
+    "Power",
+    "Probit",
+    "Sqrt",
+]
+
+
+class Mean(NamedTuple):
+    """A mean as families want it: mu, 1 - mu, log mu and log(1 - mu), each accurate by itself."""
+
+    mu: Array
+    complement: Array
+    log: Array
+    log_complement: Array
+
+    @staticmethod
+    def of(mu: ArrayLike) -> Mean:
+        """The four from mu alone, where nothing better is known."""
+        mu = inexact(mu)
+        return Mean(mu, 1.0 - mu, jnp.log(mu), jnp.log1p(-mu))
+
+
+class Link(abc.ABC):
+    """A strictly monotone map g between means mu and linear predictors eta.
+
+    `domain` is the set of valid eta, `range` that of the means reached, `increasing` the sign of
+    g', and `infinite_at` the means that only an infinite eta reaches: where the data can push a
+    mean there, no finite maximum likelihood estimate need exist.
+
+    Methods act elementwise on arrays of any shape; integers are promoted. Outside the domain
+    they return NaN.
+    """
+
+    domain: ClassVar[Interval] = REAL
+    range: ClassVar[Interval] = POSITIVE
+    infinite_at: ClassVar[tuple[float, ...]] = ()
+    increasing: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def g(self, mu: Array) -> Array:
+        """eta = g(mu), for a floating-point array."""
+
+    @abc.abstractmethod
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        """The mean at eta and the slope d mu / d eta, for a floating-point array."""
+
+    def __call__(self, mu: ArrayLike) -> Array:
+        """eta = g(mu)."""
+        return self.g(inexact(mu))
+
+    def inverse(self, eta: ArrayLike) -> Array:
+        """mu = g^-1(eta)."""
+        return self.at(inexact(eta))[0].mu
+
+    def complement(self, eta: ArrayLike) -> Array:
+        """1 - mu, without cancellation for the links onto (0, 1)."""
+        return self.at(inexact(eta))[0].complement
+
+    def deriv(self, mu: ArrayLike) -> Array:
+        """g'(mu)."""
+        return elementwise_derivative(self.g, inexact(mu))
+
+    def deriv2(self, mu: ArrayLike) -> Array:
+        """g''(mu)."""
+        return elementwise_derivative(self.deriv, inexact(mu))
+
+    def inverse_deriv(self, eta: ArrayLike) -> Array:
+        """d mu / d eta."""
+        return self.at(inexact(eta))[1]
+
+    def inverse_deriv2(self, eta: ArrayLike) -> Array:
+        """d^2 mu / d eta^2."""
+        return elementwise_derivative(self.inverse_deriv, inexact(eta))
+
+
+@record
+class Identity(Link):
+    """eta = mu. Canonical for Gaussian. Maps onto the whole line: means are checked by family."""
+
+    range: ClassVar[Interval] = REAL
+
+    def g(self, mu: Array) -> Array:
+        return mu
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        return Mean.of(eta), jnp.ones_like(eta)
+
+
+@record
+class Log(Link):
+    """eta = log(mu). Canonical for Poisson."""
+
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
+
+    def g(self, mu: Array) -> Array:
+        return jnp.log(mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        mu = jnp.exp(eta)
+        return Mean(mu, -jnp.expm1(eta), eta, _log1mexp(eta)), mu
+
+
+@record
+class Logit(Link):
+    """eta = log(mu / (1 - mu)). Canonical for Binomial."""
+
+    range: ClassVar[Interval] = UNIT
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def g(self, mu: Array) -> Array:
+        return jnp.log(mu) - jnp.log1p(-mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        return _logistic(eta)
+
+
+@record
+class Probit(Link):
+    """eta = Phi^-1(mu), the standard normal quantile."""
+
+    range: ClassVar[Interval] = UNIT
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def g(self, mu: Array) -> Array:
+        return ndtri(mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        slope = jnp.exp(-0.5 * eta * eta) / np.sqrt(2.0 * np.pi)
+        return Mean(ndtr(eta), ndtr(-eta), log_ndtr(eta), log_ndtr(-eta)), slope
+
+
+@record
+class Cauchy(Link):
+    """eta = tan(pi (mu - 1/2)), the Cauchy quantile (R's cauchit)."""
+
+    range: ClassVar[Interval] = UNIT
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def g(self, mu: Array) -> Array:
+        # tan near pi/2 cancels; its reciprocal near 0 does not.
+        low = mu < 0.5
+        return jnp.where(low, -1.0, 1.0) / jnp.tan(np.pi * jnp.where(low, mu, 1.0 - mu))
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        # The angle of the point (-eta, 1) over pi: both tails without cancellation.
+        one = jnp.ones_like(eta)
+        mu, complement = jnp.arctan2(one, -eta) / np.pi, jnp.arctan2(one, eta) / np.pi
+        slope = 1.0 / (np.pi * (1.0 + eta * eta))
+        return Mean(mu, complement, jnp.log(mu), jnp.log(complement)), slope
+
+
+@record
+class CLogLog(Link):
+    """eta = log(-log(1 - mu)), the complementary log-log."""
+
+    range: ClassVar[Interval] = UNIT
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def g(self, mu: Array) -> Array:
+        return jnp.log(-jnp.log1p(-mu))
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        return _gompertz(eta)
+
+
+@record
+class LogLog(Link):
+    """eta = -log(-log(mu)), increasing; the mirror image of CLogLog, as in statsmodels."""
+
+    range: ClassVar[Interval] = UNIT
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def g(self, mu: Array) -> Array:
+        return -jnp.log(-jnp.log(mu))
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        mirror, slope = _gompertz(-eta)
+        return Mean(mirror.complement, mirror.mu, mirror.log_complement, mirror.log), slope
+
+
+@record
+class LogC(Link):
+    """eta = log(1 - mu), the log complement; decreasing."""
+
+    range: ClassVar[Interval] = Interval(-np.inf, 1.0)
+    infinite_at: ClassVar[tuple[float, ...]] = (1.0,)
+    increasing: ClassVar[bool] = False
+
+    def g(self, mu: Array) -> Array:
+        return jnp.log1p(-mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        complement = jnp.exp(eta)
+        return Mean(-jnp.expm1(eta), complement, _log1mexp(eta), eta), -complement
+
+
+@record
+class Power(Link):
+    """eta = mu^power for mu > 0; `power` is a leaf, so it can be traced and differentiated.
+
+    For power 0 use `Log`, for means of either sign `Identity` (power 1) or `InversePower` (-1).
+    """
+
+    power: ArrayLike
+    domain: ClassVar[Interval] = POSITIVE
+
+    def __post_init__(self) -> None:
+        if isinstance(self.power, (int, float)) and (self.power == 0 or self.power != self.power):
+            raise ValueError(f"Power(power={self.power}): power must be non-zero; use Log() for 0.")
+
+    def g(self, mu: Array) -> Array:
+        return mu**self.power
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        inside = eta > 0
+        eta = jnp.where(inside, eta, 1.0)
+        log = jnp.where(inside, jnp.log(eta) / self.power, jnp.nan)
+        mu = jnp.where(inside, eta ** (1.0 / self.power), jnp.nan)
+        return Mean(mu, 1.0 - mu, log, jnp.log1p(-mu)), mu / (self.power * eta)
+
+
+@record
+class Sqrt(Link):
+    """eta = sqrt(mu), with eta > 0 as R requires."""
+
+    domain: ClassVar[Interval] = POSITIVE
+
+    def g(self, mu: Array) -> Array:
+        return jnp.sqrt(mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        eta = jnp.where(eta > 0, eta, jnp.nan)
+        mu = eta * eta
+        return Mean(mu, 1.0 - mu, 2.0 * jnp.log(eta), jnp.log1p(-mu)), 2.0 * eta
+
+
+@record
+class InversePower(Link):
+    """eta = 1 / mu. Canonical for Gamma; decreasing. Means of either sign, checked by family."""
+
+    range: ClassVar[Interval] = REAL
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
+    increasing: ClassVar[bool] = False
+
+    def g(self, mu: Array) -> Array:
+        return 1.0 / mu
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        mu = 1.0 / eta
+        return Mean(mu, 1.0 - mu, -jnp.log(eta), jnp.log1p(-mu)), -mu * mu
+
+
+@record
+class InverseSquared(Link):
+    """eta = 1 / mu^2, with eta > 0. Canonical for InverseGaussian; decreasing."""
+
+    domain: ClassVar[Interval] = POSITIVE
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
+    increasing: ClassVar[bool] = False
+
+    def g(self, mu: Array) -> Array:
+        return 1.0 / (mu * mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        eta = jnp.where(eta > 0, eta, jnp.nan)
+        mu = 1.0 / jnp.sqrt(eta)
+        return Mean(mu, 1.0 - mu, -0.5 * jnp.log(eta), jnp.log1p(-mu)), -0.5 * mu / eta
+
+
+@record
+class NegativeBinomial(Link):
+    """eta = log(mu / (mu + 1/alpha)) < 0. Canonical for the NegativeBinomial family at its alpha."""
+
+    alpha: ArrayLike = 1.0
+    domain: ClassVar[Interval] = Interval(-np.inf, 0.0)
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.alpha, (int, float)) and not self.alpha > 0:
+            raise ValueError(f"links.NegativeBinomial(alpha={self.alpha}): alpha must be > 0.")
+
+    def g(self, mu: Array) -> Array:
+        return -jnp.log1p(1.0 / (self.alpha * mu))
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        eta = jnp.where(eta < 0, eta, jnp.nan)
+        rest = -jnp.expm1(eta)
+        mu = jnp.exp(eta) / (self.alpha * rest)
+        log = eta - jnp.log(self.alpha * rest)
+        return Mean(mu, 1.0 - mu, log, jnp.log1p(-mu)), mu / rest
+
+
+@record
+class CDFLink(Link):
+    """mu = F(eta) for a continuous distribution on the line, given by functions that JAX can trace.
+
+    `cdf` is F, or an object with a method `cdf` (such as `jax.scipy.stats.norm`), whose `sf` and
+    `ppf` are then used too. Without `sf` the complement is 1 - F, so that the upper tail holds
+    only absolute accuracy; without `ppf` the quantile is found by bisection and Newton's method.
+    The density is F' by automatic differentiation.
+    """
+
+    cdf: Callable[[Array], Array] = static()
+    sf: Callable[[Array], Array] | None = static(default=None)
+    ppf: Callable[[Array], Array] | None = static(default=None)
+    range: ClassVar[Interval] = UNIT
+    infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        distribution: Any = self.cdf
+        for name in ("cdf", "sf", "ppf"):
+            found = getattr(distribution, name, None)
+            if found is not None and (name == "cdf" or getattr(self, name) is None):
+                object.__setattr__(self, name, found)
+
+    def g(self, mu: Array) -> Array:
+        return self.ppf(mu) if self.ppf is not None else _invert(self.cdf, mu)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        mu = self.cdf(eta)
+        complement = self.sf(eta) if self.sf is not None else 1.0 - mu
+        slope = elementwise_derivative(self.cdf, eta)
+        return Mean(mu, complement, jnp.log(mu), jnp.log(complement)), slope
+
+
+def _log1mexp(x: Array) -> Array:
+    """log(1 - e^x) for x < 0, NaN elsewhere; the branch point log 2 is Maechler's (2012)."""
+    near = x > -np.log(2.0)
+    close = safe_where(near, lambda t: jnp.log(-jnp.expm1(t)), x, -0.1, 0.0)
+    return close + safe_where(~near, lambda t: jnp.log1p(-jnp.exp(t)), x, -1.0, 0.0)
+
+
+@jax.custom_jvp
+def _logistic(eta: Array) -> tuple[Mean, Array]:
+    """The logistic mean and slope from one exponential and one division.
+
+    With e = exp(-|eta|) <= 1 nothing overflows, and both tails keep their relative accuracy.
+    """
+    e = jnp.exp(-jnp.abs(eta))
+    big = 1.0 / (1.0 + e)
+    small = e * big
+    positive = eta >= 0
+    mu, complement = jnp.where(positive, big, small), jnp.where(positive, small, big)
+    log1pe = jnp.log1p(e)
+    log, log_complement = jnp.minimum(eta, 0.0) - log1pe, -jnp.maximum(eta, 0.0) - log1pe
+    return Mean(mu, complement, log, log_complement), small * big
+
+
+@_logistic.defjvp
+def _logistic_jvp(primals: tuple[Array], tangents: tuple[Array]) -> Any:
+    # In terms of the outputs themselves: |eta| has no derivative at 0, and 1 - mu would cancel.
+    (eta,), (t,) = primals, tangents
+    mean, slope = _logistic(eta)
+    d_mean = Mean(slope * t, -slope * t, mean.complement * t, -mean.mu * t)
+    return (mean, slope), (d_mean, slope * (mean.complement - mean.mu) * t)
+
+
+def _gompertz(eta: Array) -> tuple[Mean, Array]:
+    """mu = 1 - exp(-exp(eta)) with its complement, logarithms and slope."""
+    # Beyond the cap mu is 1 and the slope 0 in every digit; exp(eta) itself must stay finite.
+    cap = 0.99 * np.log(np.finfo(eta.dtype).max)
+    t = jnp.exp(jnp.minimum(eta, cap))
+    # mu tends to exp(eta) below, where log(1 - e^-t) would lose eta to underflow.
+    low = eta < -0.5 * cap
+    log = jnp.where(low, eta, safe_where(~low, _log1mexp, -t, -1.0, 0.0))
+    return Mean(-jnp.expm1(-t), jnp.exp(-t), log, -t), jnp.exp(jnp.minimum(eta, cap) - t)
+
+
+def _invert(cdf: Callable[[Array], Array], mu: Array) -> Array:
+    """eta with cdf(eta) = mu: bisection after growing the bracket; derivative 1 / F'(eta)."""
+    eta = jax.lax.stop_gradient(_bisect(cdf, mu))
+    # A Newton step polishes the root, and carries the derivative of the inverse function.
+    for _ in range(2):
+        slope = elementwise_derivative(cdf, eta)
+        eta = eta + (mu - cdf(eta)) / jnp.where(slope > 0, slope, jnp.inf)
+    return jnp.where((mu > 0) & (mu < 1), eta, jnp.where(mu == 0, -jnp.inf, jnp.nan))
+
+
+def _bisect(cdf: Callable[[Array], Array], mu: Array) -> Array:
+    def grow(_: int, width: Array) -> Array:
+        outside = (cdf(-width) > mu) | (cdf(width) < mu)
+        return jnp.where(outside, 2.0 * width, width)
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        below = cdf(middle) < mu
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    width = jax.lax.fori_loop(0, 60, grow, jnp.ones_like(mu))
+    low, high = jax.lax.fori_loop(0, 64, halve, (-width, width))
+    return 0.5 * (low + high)

@@ -1,0 +1,242 @@
+"""Floor 4: the equations of a generalized linear model. States them, solves none.
+
+    X        design, n rows and p columns            beta   coefficients
+    y        response                                eta    X beta + offset, linear predictor
+    mu       g^-1(eta), mean                         V      variance function of the mean
+    phi      dispersion (scale)                      m      number of trials (Binomial)
+    v, f     var_weights, freq_weights               a      v f m, prior weight
+    s        a (y - mu) (d mu/d eta) / V             X's    score times phi
+    w        a (d mu/d eta)^2 / V                    X'wX   expected information times phi
+    o        -d s / d eta                            X'oX   observed information times phi
+    P        penalty matrix                          U      X's - P beta, penalised score
+    H        X'wX + P or X'oX + P                    D      deviance, sum of a d(y, mu)
+
+A row with prior weight 0 is gone from every sum: its data are replaced before any formula sees
+them, so that neither a value nor a derivative can be spoiled by what stands there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxglm._types import Array, elementwise_derivative, record
+from jaxglm.designs import Design, sweep
+from jaxglm.families import Family
+from jaxglm.linalg import highest, inverse_pd
+from jaxglm.penalties import Penalty
+
+
+@record
+class Rows:
+    """What belongs to the rows besides the design; each (n,), or None where it is constant.
+
+    `prior` is var_weights * freq_weights * n_trials; 0 marks a row that is gone, whose
+    linear predictor is replaced by `resting_eta`, a valid one.
+    """
+
+    y: Array
+    offset: Array | None
+    var_weights: Array | None
+    freq_weights: Array | None
+    n_trials: Array | None
+    prior: Array | None
+    resting_eta: Array | None
+
+    def eta(self, xb: Array) -> Array:
+        """The linear predictor, valid in rows that are gone."""
+        eta = xb if self.offset is None else xb + self.offset
+        return eta if self.prior is None else jnp.where(self.prior > 0, eta, self.resting_eta)
+
+    def weigh(self, v: Array) -> Array:
+        """v times the prior weight."""
+        return v if self.prior is None else self.prior * v
+
+    @property
+    def total_frequency(self) -> Array:
+        """The number of observations: the sum of freq_weights over rows that count."""
+        if self.prior is None:
+            return jnp.asarray(self.y.shape[0], self.y.dtype)
+        frequency = 1.0 if self.freq_weights is None else self.freq_weights
+        return jnp.sum(jnp.where(self.prior > 0, frequency, 0.0))
+
+
+@record
+class Problem:
+    """All that the coefficients depend on."""
+
+    design: Design
+    rows: Rows
+    family: Family
+    penalty: Penalty | None
+
+
+class Evaluation(NamedTuple):
+    """The model at one beta: what a solver needs to judge it and to step on."""
+
+    score: Array  # U (p,)
+    information: Array  # H (p, p)
+    deviance: Array  # D + beta'P beta, or 0 where the solver does not ask
+    pearson: Array  # sum a (y - mu)^2 / V, or 0 where phi is 1
+    invalid: Array  # number of rows whose mean lies outside the mean space
+
+
+class Totals(NamedTuple):
+    """Sums over the rows at the fitted coefficients."""
+
+    information: Array  # X'wX + P, expected
+    deviance: Array  # D
+    pearson: Array
+
+
+def mean_and_slope(family: Family, eta: Array) -> tuple[Any, Array, Array]:
+    """(mean, d mu/d eta, (d mu/d eta)/V), the last without a division for a canonical link."""
+    mean, slope = family.link.at(eta)
+    if family.is_canonical:
+        return mean, slope, jnp.full_like(eta, family.canonical_ratio)
+    variance = family.variance_at(mean)
+    usable = variance > 0
+    return mean, slope, jnp.where(usable, slope / jnp.where(usable, variance, 1.0), 0.0)
+
+
+def eta_score(family: Family, y: Array, eta: Array) -> Array:
+    """s / a: phi times the derivative in eta of one observation's log-likelihood."""
+    mean, _, ratio = mean_and_slope(family, eta)
+    return (y - mean.mu) * ratio
+
+
+def expected_weight(family: Family, eta: Array) -> Array:
+    """w / a: phi times the expected information of one observation about its eta."""
+    _, slope, ratio = mean_and_slope(family, eta)
+    return slope * ratio
+
+
+def observed_weight(family: Family, y: Array, eta: Array) -> Array:
+    """o / a; equal to `expected_weight` for the canonical link."""
+    if family.is_canonical:
+        return expected_weight(family, eta)
+    return -elementwise_derivative(lambda eta: eta_score(family, y, eta), eta)
+
+
+def valid_rows(family: Family, eta: Array) -> Array:
+    """Which eta lie in the link's domain with a mean in the family's mean space."""
+    valid = jnp.isfinite(eta)
+    if family.link.domain.bounded:
+        valid = valid & family.link.domain.contains(eta)
+    if not family.mean_space.covers(family.link.range):
+        valid = valid & family.mean_space.contains(family.link.at(eta)[0].mu)
+    return valid
+
+
+def evaluate(
+    problem: Problem, beta: Array, *, observed: Array | bool, needs_deviance: bool
+) -> Evaluation:
+    """U, H and the sums that judge beta, in one pass over the rows.
+
+    `observed` chooses the weights of H, and may be a traced boolean; the deviance costs
+    logarithms and is left out (0) unless asked for.
+    """
+    family = problem.family
+
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+        eta = rows.eta(xb)
+        mean, slope, ratio = mean_and_slope(family, eta)
+        resid = rows.y - mean.mu
+        s, w = rows.weigh(resid * ratio), rows.weigh(slope * ratio)
+        if observed is not False and not family.is_canonical:
+            curvature = rows.weigh(observed_weight(family, rows.y, eta))
+            w = curvature if observed is True else jnp.where(observed, curvature, w)
+        invalid = jnp.sum(~valid_rows(family, eta), dtype=eta.dtype)
+        deviance = _deviance(family, rows, mean) if needs_deviance else jnp.zeros((), eta.dtype)
+        pearson = jnp.zeros((), eta.dtype) if family.fixed_scale else _pearson(family, rows, mean)
+        return s, w, (deviance, pearson, invalid)
+
+    s, w, (deviance, pearson, invalid) = sweep(problem.design, beta, problem.rows, work)
+    if problem.penalty is None:
+        return Evaluation(s, w, deviance, pearson, invalid)
+    matrix = problem.penalty.matrix(beta.shape[0], beta.dtype)
+    pull = highest(matrix, beta)
+    if problem.penalty.adjusts:
+        s = s + _adjustment(problem, beta)
+    return Evaluation(s - pull, w + matrix, deviance + beta @ pull, pearson, invalid)
+
+
+def penalised_score(problem: Problem, beta: Array) -> Array:
+    """U (p,): the coefficients are its root."""
+    rows, family = problem.rows, problem.family
+    eta = rows.eta(problem.design.predictor(beta))
+    score = problem.design.score(rows.weigh(eta_score(family, rows.y, eta)))
+    if problem.penalty is None:
+        return score
+    if problem.penalty.adjusts:
+        score = score + _adjustment(problem, beta)
+    return score - highest(problem.penalty.matrix(beta.shape[0], beta.dtype), beta)
+
+
+def score_jacobian(problem: Problem, beta: Array) -> Array:
+    """-dU/dbeta (p, p): the observed information with the penalty's."""
+    if problem.penalty is not None and problem.penalty.adjusts:
+        return -jax.jacfwd(penalised_score, argnums=1)(problem, beta)
+    rows, family = problem.rows, problem.family
+    eta = rows.eta(problem.design.predictor(beta))
+    information = problem.design.gram(rows.weigh(observed_weight(family, rows.y, eta)))
+    if problem.penalty is None:
+        return information
+    return information + problem.penalty.matrix(beta.shape[0], beta.dtype)
+
+
+def totals(problem: Problem, beta: Array) -> Totals:
+    """The expected information, the deviance and Pearson's chi-square at beta."""
+    family = problem.family
+
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array]]:
+        eta = rows.eta(xb)
+        mean, slope, ratio = mean_and_slope(family, eta)
+        w = rows.weigh(slope * ratio)
+        return jnp.zeros_like(w), w, (_deviance(family, rows, mean), _pearson(family, rows, mean))
+
+    _, information, (deviance, pearson) = sweep(problem.design, beta, problem.rows, work)
+    if problem.penalty is not None:
+        information = information + problem.penalty.matrix(beta.shape[0], beta.dtype)
+    return Totals(information, deviance, pearson)
+
+
+def loglike(family: Family, rows: Rows, eta: Array, scale: Array) -> Array:
+    """The log-likelihood at dispersion `scale`: sum of f log f(y; mu, scale / v)."""
+    mean, _ = family.link.at(eta)
+    one = jnp.ones((), eta.dtype)
+    weight = one if rows.var_weights is None else rows.var_weights
+    n_trials = one if rows.n_trials is None else rows.n_trials
+    if rows.prior is None:
+        return jnp.sum(family.log_density_at(rows.y, mean, weight, scale, n_trials))
+    present = rows.prior > 0
+    weight, n_trials = jnp.where(present, weight, 1.0), jnp.where(present, n_trials, 1.0)
+    terms = family.log_density_at(rows.y, mean, weight, scale, n_trials)
+    frequency = 1.0 if rows.freq_weights is None else rows.freq_weights
+    return jnp.sum(jnp.where(present, frequency * terms, 0.0))
+
+
+def _deviance(family: Family, rows: Rows, mean: Any) -> Array:
+    return jnp.sum(rows.weigh(family.unit_deviance_at(rows.y, mean)))
+
+
+def _pearson(family: Family, rows: Rows, mean: Any) -> Array:
+    variance = family.variance_at(mean)
+    usable = variance > 0
+    squares = (rows.y - mean.mu) ** 2 / jnp.where(usable, variance, 1.0)
+    return jnp.sum(rows.weigh(jnp.where(usable, squares, 0.0)))
+
+
+def _adjustment(problem: Problem, beta: Array) -> Array:
+    """X'a of a bias-reducing penalty, from the leverages at beta."""
+    design, rows, family = problem.design, problem.rows, problem.family
+    eta = rows.eta(design.predictor(beta))
+
+    def weight(eta: Array) -> Array:
+        return rows.weigh(expected_weight(family, eta))
+
+    spread = design.leverage(inverse_pd(design.gram(weight(eta))))
+    slope = family.link.inverse_deriv
+    return design.score(problem.penalty.adjustment(eta, spread, weight, slope))

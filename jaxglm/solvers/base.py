@@ -1,0 +1,130 @@
+"""Floor 5: the solver protocol, the status of a fit, and the one loop.
+
+A solver is written for one problem: `init` makes a state, `step` improves it, and a state whose
+`status` is no longer `RUNNING` is done. `solve` loops; a batch may drive the same two functions
+lane by lane. Nothing raises inside compiled code: a status tells.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._types import Array
+from jaxglm.model import Problem
+
+RUNNING = -1
+
+
+class Status(enum.IntEnum):
+    """How a fit ended; one code per lane, and the code's name is its message."""
+
+    converged = 0
+    max_steps = 1
+    diverged = 2
+    separated = 3
+    singular = 4
+    boundary = 5
+    invalid_data = 6
+
+    @property
+    def meaning(self) -> str:
+        """The status in a sentence."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Status.converged: "The score vanishes to the tolerance.",
+    Status.max_steps: "The step limit was reached first.",
+    Status.diverged: "No step along the search direction improved the fit.",
+    Status.separated: "No finite maximum: the likelihood rises as coefficients go to infinity.",
+    Status.singular: "The information matrix is singular: collinear or too many columns.",
+    Status.boundary: "The maximum lies on the edge of the parameter space.",
+    Status.invalid_data: "Non-finite data, a response outside the support, or an invalid weight.",
+}
+
+
+class State(Protocol):
+    """What the loop needs to know of a solver's state."""
+
+    @property
+    def beta(self) -> Array:
+        """The coefficients accepted so far (p,)."""
+        ...
+
+    @property
+    def last_step(self) -> Array:
+        """The last step (p,) that `beta` includes."""
+        ...
+
+    @property
+    def n_iter(self) -> Array:
+        """Passes over the data."""
+        ...
+
+    @property
+    def status(self) -> Array:
+        """A `Status`, or `RUNNING`."""
+        ...
+
+
+class Solver(abc.ABC):
+    """Finds the root of the penalised score. Fields that are numbers are compiled in."""
+
+    @abc.abstractmethod
+    def init(self, problem: Problem, start: Array | None) -> Any:
+        """The state before the first pass, from the user's start or the family's."""
+
+    @abc.abstractmethod
+    def step(self, problem: Problem, state: Any) -> Any:
+        """The state after one more pass over the data."""
+
+    @property
+    @abc.abstractmethod
+    def polish(self) -> Solver | None:
+        """A solver that goes on from where this one stopped, or None."""
+
+
+def solve(solver: Solver, problem: Problem, start: Array | None) -> State:
+    """Run the solver until its status is decided, then its polish."""
+    state = jax.lax.while_loop(
+        lambda state: state.status == RUNNING,
+        lambda state: solver.step(problem, state),
+        solver.init(problem, start),
+    )
+    return state if solver.polish is None else solve(solver.polish, problem, state.beta)
+
+
+def decrement_tolerance(tol: float | None, dtype: Any) -> float:
+    """The Newton decrement, in units of phi, that ends the loop: eps^(3/4) unless given.
+
+    Its square root is the distance to the maximum in standard errors, before the step that is
+    still taken; in float64 1.8e-12, in float32 6.4e-6.
+    """
+    return float(np.finfo(dtype).eps) ** 0.75 if tol is None else tol
+
+
+def check_controls(name: str, tol: float | None, max_steps: int) -> None:
+    """Raise where a tolerance or a step limit makes no sense."""
+    if tol is not None and not (np.isfinite(tol) and tol > 0):
+        raise ValueError(f"{name}(tol={tol}): tol must be None or a finite number > 0.")
+    if int(max_steps) != max_steps or max_steps < 1:
+        raise ValueError(f"{name}(max_steps={max_steps}): max_steps must be an integer >= 1.")
+
+
+def as_status(code: Status | int) -> Array:
+    """A status code as a traced integer."""
+    return jnp.asarray(int(code), jnp.int32)
+
+
+def decide(*cases: tuple[Array, Status]) -> Array:
+    """The first status whose condition holds, else `RUNNING`."""
+    code = as_status(RUNNING)
+    for condition, status in reversed(cases):
+        code = jnp.where(condition, as_status(status), code)
+    return code

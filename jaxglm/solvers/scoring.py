@@ -1,0 +1,173 @@
+"""Floor 5: a scoring step, beta + H^-1 U, with its step control; IRLS and Newton are its rules.
+
+One pass over the data evaluates a candidate. It is accepted if its means are valid and it is no
+worse than before; then the next direction is solved for, and the Newton decrement U'H^-1 U decides
+convergence. Otherwise the next pass tries half the step (glm2: Marschner 2011).
+
+What "no worse" means depends on the model. Where the log-likelihood is concave, the slope along
+the direction judges: it needs no logarithms, and a slope that has not turned beyond half of its
+size shrinks towards the maximum of the line. Elsewhere the deviance must not increase.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from jaxglm._types import Array, record
+from jaxglm.designs import Design
+from jaxglm.linalg import solve_pd
+from jaxglm.model import Evaluation, Problem, evaluate, mean_and_slope
+from jaxglm.solvers.base import RUNNING, Status, as_status, decide
+
+MAX_HALVINGS = 30
+# Below this decrement (in units of phi) observed information takes over: a quarter of a standard
+# error squared, where the likelihood is near enough to quadratic.
+NEAR = 0.25
+
+
+@record
+class ScoringState:
+    """One lane between two passes."""
+
+    beta: Array  # accepted coefficients (p,)
+    direction: Array  # H^-1 U at beta (p,)
+    last_step: Array  # the step that led to beta (p,)
+    length: Array  # the share of the direction to try next
+    slope: Array  # U'direction at beta; inf before the first pass
+    deviance: Array  # penalised deviance at beta; inf before the first pass
+    decrement: Array  # U'H^-1 U at beta, in units of phi
+    observed: Array  # whether H is to be the observed information
+    expected_only: Array  # observed information was not positive definite here
+    halvings: Array
+    n_iter: Array
+    status: Array
+
+
+def start_state(problem: Problem, start: Array | None, observed: bool) -> ScoringState:
+    """The state whose first candidate is `start`, or one scoring step from the family's means."""
+    anchor, target = _starting_points(problem, start)
+    dtype = target.dtype
+    singular = ~jnp.all(jnp.isfinite(target))
+    return ScoringState(
+        beta=anchor,
+        direction=target - anchor,
+        last_step=target - anchor,
+        length=jnp.ones((), dtype),
+        slope=jnp.full((), jnp.inf, dtype),
+        deviance=jnp.full((), jnp.inf, dtype),
+        decrement=jnp.full((), jnp.inf, dtype),
+        observed=jnp.asarray(observed),
+        expected_only=jnp.asarray(False),
+        halvings=jnp.asarray(0, jnp.int32),
+        n_iter=jnp.asarray(0, jnp.int32),
+        status=jnp.where(singular, as_status(Status.singular), as_status(RUNNING)),
+    )
+
+
+def scoring_step(
+    problem: Problem, state: ScoringState, *, tol: float, max_steps: int, newton: bool
+) -> ScoringState:
+    """One pass over the data: judge the candidate, then step on or halve."""
+    family = problem.family
+    adjusts = problem.penalty is not None and problem.penalty.adjusts
+    by_slope = family.is_log_concave or adjusts
+    exact = family.is_canonical and not adjusts
+    never_observed = exact or adjusts
+
+    step = state.length * state.direction
+    candidate = state.beta + step
+    observed = False if never_observed else (~state.expected_only if newton else state.observed)
+    now = evaluate(problem, candidate, observed=observed, needs_deviance=not by_slope)
+    valid = (now.invalid == 0) & jnp.all(jnp.isfinite(now.score)) & jnp.isfinite(now.deviance)
+    accepted = valid & _no_worse(state, now, by_slope)
+
+    direction = solve_pd(now.information, now.score)
+    decrement = now.score @ direction
+    phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
+    factored = jnp.isfinite(decrement) & (decrement >= 0)
+    # Observed information that is not positive definite: look again with the expected one.
+    retry = accepted & ~factored & observed
+    onward = accepted & factored
+
+    eps = jnp.finfo(candidate.dtype).eps
+    still = decrement <= (8.0 * eps) ** 2 * (candidate @ (now.information @ candidate))
+    quadratic = jnp.asarray(exact) | observed
+    limit = jnp.where(quadratic, tol, tol * tol) * phi
+    settled = state.expected_only | jnp.asarray(never_observed) | observed
+    converged = onward & settled & ((decrement <= limit) | still)
+
+    rejected = ~accepted
+    exhausted = rejected & (state.halvings >= MAX_HALVINGS)
+    status = decide(
+        (converged, Status.converged),
+        (accepted & ~factored & ~retry, Status.singular),
+        (exhausted & ~valid, Status.boundary),
+        (exhausted, Status.diverged),
+        (state.n_iter + 1 >= max_steps, Status.max_steps),
+    )
+    beta = jnp.where(accepted, candidate, state.beta)
+    return ScoringState(
+        # The step that shows convergence is taken: it costs nothing and squares the error.
+        beta=jnp.where(converged, candidate + direction, beta),
+        direction=jnp.where(onward, direction, jnp.where(retry, 0.0, state.direction)),
+        last_step=jnp.where(
+            converged, direction, jnp.where(accepted, step, state.last_step)
+        ),
+        length=jnp.where(accepted, 1.0, 0.5 * state.length),
+        slope=jnp.where(onward, decrement, jnp.where(retry, jnp.inf, state.slope)),
+        deviance=jnp.where(accepted, now.deviance, state.deviance),
+        decrement=jnp.where(onward, decrement / phi, state.decrement),
+        observed=jnp.where(onward, decrement <= NEAR * phi, state.observed)
+        & ~(state.expected_only | retry),
+        expected_only=state.expected_only | retry,
+        halvings=jnp.where(accepted, 0, state.halvings + 1),
+        n_iter=state.n_iter + 1,
+        status=status,
+    )
+
+
+def _no_worse(state: ScoringState, now: Evaluation, by_slope: bool) -> Array:
+    if by_slope:
+        return now.score @ state.direction >= -0.5 * state.slope
+    rounding = 1e3 * jnp.finfo(now.deviance.dtype).eps
+    previous = state.deviance
+    return now.deviance <= previous + rounding * jnp.where(jnp.isinf(previous), 0.0, previous)
+
+
+def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Array]:
+    """An anchor inside the domain to halve towards, and the first candidate."""
+    family, rows = problem.family, problem.rows
+    everywhere = not family.link.domain.bounded and family.mean_space.covers(family.link.range)
+    if start is not None and everywhere:
+        return start, start
+    mu = family.starting_mu(rows.y, 1.0 if rows.n_trials is None else rows.n_trials)
+    level = family.link.g(jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu))))
+    level = jnp.where(jnp.isfinite(level), level, 0.0)
+    eta = family.link.g(mu)
+    eta = jnp.where(jnp.isfinite(eta), eta, level)
+    mean, slope, ratio = mean_and_slope(family, eta)
+    w = rows.weigh(slope * ratio)
+    s = rows.weigh((rows.y - mean.mu) * ratio)
+    offset = 0.0 if rows.offset is None else rows.offset
+    information = problem.design.gram(w)
+    if problem.penalty is not None:
+        information = information + problem.penalty.matrix(*_order(problem.design))
+
+    def project(wz: Array) -> Array:
+        return solve_pd(information, problem.design.score(wz))
+
+    target = project(w * (eta - offset) + s) if start is None else start
+    if everywhere:
+        return target, target
+    # A constant mean is as far inside the domain as the design can say.
+    return project(w * (level - offset)), target
+
+
+def _order(design: Design) -> tuple[int, object]:
+    return design.shape[1], design.dtype
+
+
+def eta_change(design: Design, step: Array) -> Array:
+    """The largest change of any linear predictor under a step of the coefficients."""
+    return jnp.max(jnp.abs(jax.lax.stop_gradient(design.predictor(step))))

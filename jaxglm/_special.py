@@ -1,14 +1,12 @@
-"""Special functions that JAX lacks or computes with too few digits: log-gamma differences,
-tails and quantiles of the normal, t, F and chi-square laws, the Tweedie density.
+"""Special functions, elementwise, that JAX lacks or holds to too few digits.
 
-All work elementwise on any shapes that broadcast, in the dtype of their inputs, under jit, vmap
-and both modes of differentiation. Most rest on two quantities without cancellation: the deviance
-term y log(y/mu) - y + mu and Stirling's remainder (Loader 2000, "Fast and accurate computation
-of binomial probabilities").
+Most rest on two quantities without cancellation: y log(y / mu) - y + mu and Stirling's remainder
+(Loader 2000, "Fast and accurate computation of binomial probabilities").
 """
 
 import math
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import jax
@@ -21,7 +19,7 @@ from jax.typing import ArrayLike
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
 _STIRLING_FROM = 10
-_TWEEDIE_TERMS, _TWEEDIE_BLOCK = 128, 16
+_TWEEDIE_TERMS = 128
 _MOST_TERMS, _SLOPE_TERMS = 20_000, 500
 _BETA_23 = math.gamma(2 / 3) ** 2 / math.gamma(4 / 3)
 _ANSCOMBE_SERIES = tuple(
@@ -40,26 +38,19 @@ def _align(*values: ArrayLike) -> list[Array]:
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
     """sum_k c_k x^k, lowest power first."""
-    total = jnp.zeros_like(x)
-    for c in reversed(coefficients):
-        total = total * x + c
-    return total
+    return reduce(lambda total, c: total * x + c, reversed(coefficients), jnp.zeros_like(x))
 
 
 def _partial(function: Callable[..., Any], i: int, values: tuple[Array, ...]) -> Any:
     """The slope of an elementwise function in its i-th argument, by forward mode."""
-
-    def along(v: Array) -> Any:
-        return function(*values[:i], v, *values[i + 1 :])
-
-    return jax.jvp(along, (values[i],), (jnp.ones_like(values[i]),))[1]
+    one = jnp.ones_like(values[i])
+    return jax.jvp(lambda v: function(*values[:i], v, *values[i + 1 :]), (values[i],), (one,))[1]
 
 
 def _with_slopes(value: Callable[..., Any], slope: Callable[..., Any]) -> Callable[..., Any]:
     """The elementwise function `value` with slope(i, arguments, result) in its i-th argument.
 
-    The slope of an argument held fixed is never computed, so that a `while_loop` in one does not
-    stand in the way of reverse mode in the others.
+    That of an argument held fixed is not computed, lest its `while_loop` bar reverse mode.
     """
     function = jax.custom_jvp(value)
 
@@ -76,19 +67,10 @@ def _with_slopes(value: Callable[..., Any], slope: Callable[..., Any]) -> Callab
     return function
 
 
-# x log x and log-gamma without cancellation
-
 # The slopes are written out because those of the quotient overflow long before its logarithm.
 _log_ratio = _with_slopes(
     lambda y, mu: jnp.log(y / mu), lambda i, values, _: -1 / values[1] if i else 1 / values[0]
 )
-
-
-def xlogy_ratio(y: ArrayLike, mu: ArrayLike) -> Array:
-    """y log(y / mu) for y >= 0, mu > 0; 0 at y = 0, where the gradient is set to 0."""
-    y, mu = _align(y, mu)
-    usable = y > 0
-    return jnp.where(usable, y * _log_ratio(jnp.where(usable, y, 1), jnp.where(usable, mu, 1)), 0)
 
 
 def _log1pmx_over_x(x: Array) -> Array:
@@ -104,8 +86,7 @@ def _log1pmx_over_x(x: Array) -> Array:
 def deviance_term(y: ArrayLike, mu: ArrayLike) -> Array:
     """y log(y / mu) - y + mu >= 0, half the Poisson unit deviance, exact as y -> mu.
 
-    For y >= 0, mu > 0; mu at y = 0. The sum over y and n - y is half the binomial deviance.
-    Source: Loader (2000), function D0.
+    For y >= 0, mu > 0; mu at y = 0. Source: Loader (2000), function D0.
     """
     y, mu = _align(y, mu)
     usable = y > 0
@@ -134,16 +115,14 @@ def stirling_remainder(z: ArrayLike) -> Array:
 
     Asymptotic series (DLMF 5.11.1) from z = 10 on, reached by the recurrence from below.
     """
-    (z,) = _align(z)
-    return _stirling_of_inverse(1 / z)
+    return _stirling_of_inverse(1 / _align(z)[0])
 
 
 def nb_log_norm(y: ArrayLike, alpha: ArrayLike) -> Array:
     """log Gamma(y + 1/alpha) - log Gamma(1/alpha) + y log alpha, for y >= 0, alpha >= 0.
 
-    For whole y it is sum_{k<y} log(1 + alpha k). It and all its derivatives in alpha are smooth
-    down to alpha = 0 (0, y (y - 1) / 2, -y (y - 1) (2y - 1) / 6, ...): Stirling's formula is
-    written in alpha, so that nothing large cancels.
+    For whole y it is sum_{k<y} log(1 + alpha k); smooth in alpha down to 0, where its slope is
+    y (y - 1) / 2, since Stirling's formula is written in alpha and nothing large cancels.
     """
     y, alpha = _align(y, alpha)
     growth = alpha * y
@@ -152,11 +131,7 @@ def nb_log_norm(y: ArrayLike, alpha: ArrayLike) -> Array:
 
 
 # Incomplete beta and gamma functions: JAX's lose digits in proportion to log Gamma(a)
-
-
-def _continue_fraction(
-    term: Callable[[Array], tuple[Array, Array]], first: Array, least: int
-) -> Array:
+def _continue_fraction(term: Callable[..., Any], first: Array, least: int) -> Array:
     """first + a_1 / (b_1 + a_2 / (b_2 + ...)) by Lentz's method; term(k) = (a_k, b_k).
 
     At least so many terms: a fraction that ends for a whole parameter has a slope that does not.
@@ -167,10 +142,8 @@ def _continue_fraction(
     def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         k, value, c, d, _ = state
         a, b = term(k)
-        d = b + a * d
-        c = b + a / c
-        d = 1 / jnp.where(jnp.abs(d) < tiny, tiny, d)
-        c = jnp.where(jnp.abs(c) < tiny, tiny, c)
+        c, d = (jnp.where(jnp.abs(v) < tiny, tiny, v) for v in (b + a / c, b + a * d))
+        d = 1 / d
         return k + 1, value * (c * d), c, d, jnp.abs(c * d - 1)
 
     def go_on(state: tuple[Array, ...]) -> Array:
@@ -183,16 +156,13 @@ def _continue_fraction(
 def _log_beta_kernel(odds: Array, a: Array, b: Array) -> Array:
     """log of x^a (1 - x)^b / B(a, b) at x = odds / (1 + odds): the slope of I_x in log odds."""
     n = a + b
-    misfit = deviance_term(a, n * odds / (1 + odds)) + deviance_term(b, n / (1 + odds))
+    misfit = deviance_term(a, n * (odds / (1 + odds))) + deviance_term(b, n / (1 + odds))
     remainder = stirling_remainder(n) - stirling_remainder(a) - stirling_remainder(b)
     return 0.5 * (jnp.log(a) + jnp.log(b / n)) - _HALF_LOG_TWO_PI + remainder - misfit
 
 
 def _beta_tails_value(odds: Array, a: Array, b: Array, least: int) -> tuple[Array, Array]:
-    """(I_x, 1 - I_x)(a, b) at x = odds / (1 + odds), each to relative precision.
-
-    Source: DiDonato & Morris (1992), ACM TOMS 708, eq. 9: no cancellation for huge a or b.
-    """
+    """(I_x, 1 - I_x)(a, b) at x = odds / (1 + odds) (DiDonato & Morris 1992, eq. 9)."""
     from_below = odds * b < a
     p, q = jnp.where(from_below, a, b), jnp.where(from_below, b, a)
     usable = (odds > 0) & (odds < jnp.inf)
@@ -221,7 +191,8 @@ def _log_gamma_kernel(x: Array, a: Array) -> Array:
 def _gamma_tails_value(x: Array, a: Array, least: int) -> tuple[Array, Array]:
     """(P, Q)(a, x), each to relative precision (continued fractions, DLMF 8.9.1, 8.9.2)."""
     from_below = x < a + 1
-    safe = jnp.where((x > 0) & (x < jnp.inf), x, 1)
+    usable = (x > 0) & (x < 1 / jnp.finfo(x.dtype).eps ** 2)
+    safe = jnp.where(usable, x, 1)
 
     def term(k: Array) -> tuple[Array, Array]:
         m = jnp.floor(k / 2)
@@ -230,12 +201,12 @@ def _gamma_tails_value(x: Array, a: Array, least: int) -> tuple[Array, Array]:
         return top, jnp.where(from_below, a + k, safe + 2 * k + 1 - a)
 
     fraction = _continue_fraction(term, jnp.where(from_below, a, safe + 1 - a), least)
-    tail = jnp.where(x == safe, jnp.exp(_log_gamma_kernel(safe, a)) / fraction, 0)
+    tail = jnp.where(usable, jnp.exp(_log_gamma_kernel(safe, a)) / fraction, 0)
     return jnp.where(from_below, tail, 1 - tail), jnp.where(from_below, 1 - tail, tail)
 
 
-def _slope_of_tails(value: Callable[..., Any], log_kernel: Callable[..., Array]) -> Callable:
-    """The slopes of (lower, upper): exp(log_kernel) / x in x, forward mode in the parameters."""
+def _tails(value: Callable[..., Any], log_kernel: Callable[..., Array]) -> Callable[..., Any]:
+    """(lower, upper), with the slope exp(log_kernel) / x in x, forward mode in the parameters."""
 
     def slope(i: int, values: tuple[Array, ...], _: Any) -> tuple[Array, Array]:
         x, *parameters = values
@@ -243,50 +214,37 @@ def _slope_of_tails(value: Callable[..., Any], log_kernel: Callable[..., Array])
             limit = jnp.finfo(x.dtype).eps ** 2
             x = jnp.clip(x, limit, 1 / limit)
             return _partial(lambda *v: value(*v, _SLOPE_TERMS), i, (x, *parameters))
-        inside = (x > 0) & (x < jnp.inf)
+        inside = (x > 0) & (x < jnp.finfo(x.dtype).max / 2)
         x = jnp.where(inside, x, 1)
         density = jnp.where(inside, jnp.exp(log_kernel(x, *parameters)) / x, 0)
         return density, -density
 
-    return slope
+    return _with_slopes(lambda *values: value(*values, 1), slope)
 
 
-_beta_tails = _with_slopes(
-    lambda odds, a, b: _beta_tails_value(odds, a, b, 1),
-    _slope_of_tails(_beta_tails_value, _log_beta_kernel),
-)
-_gamma_tails = _with_slopes(
-    lambda x, a: _gamma_tails_value(x, a, 1),
-    _slope_of_tails(_gamma_tails_value, _log_gamma_kernel),
-)
-
-
-# Normal, chi-square, F and t laws
+_beta_tails = _tails(_beta_tails_value, _log_beta_kernel)
+_gamma_tails = _tails(_gamma_tails_value, _log_gamma_kernel)
 
 
 def normal_cdf(x: ArrayLike) -> Array:
     """P(Z <= x), relative precision into the lower tail."""
-    (x,) = _align(x)
-    return 0.5 * erfc(-x * math.sqrt(0.5))
+    return 0.5 * erfc(-math.sqrt(0.5) * _align(x)[0])
 
 
 def normal_sf(x: ArrayLike) -> Array:
     """P(Z > x), relative precision into the upper tail."""
-    (x,) = _align(x)
-    return normal_cdf(-x)
+    return normal_cdf(-jnp.asarray(x))
 
 
 def two_sided_normal(z: ArrayLike) -> Array:
     """P(|Z| > |z|)."""
-    (z,) = _align(z)
     return 2 * normal_cdf(-jnp.abs(z))
 
 
 def log_normal_cdf(x: ArrayLike) -> Array:
     """log P(Z <= x) in relative precision on both sides of 0.
 
-    log1p of the other tail above 0, the asymptotic series (DLMF 7.12.1) far below, where JAX's
-    log_ndtr holds 10 digits at x = 5 and 4 at x = 7.
+    JAX's log_ndtr holds 10 digits at x = 5 and 4 at x = 7. Far below: DLMF 7.12.1.
     """
     (x,) = _align(x)
     far = x < (-35 if x.dtype.itemsize > 4 else -12)
@@ -296,6 +254,14 @@ def log_normal_cdf(x: ArrayLike) -> Array:
     series = jnp.log1p(_polynomial((0.0, -1.0, 3.0, -15.0, 105.0, -945.0), 1 / (z * z)))
     asymptote = series - 0.5 * z * z - jnp.log(-z) - _HALF_LOG_TWO_PI
     return jnp.where(far, asymptote, jnp.where(x > 0, upper, lower))
+
+
+def _log_f_kernel(x: Array, d1: Array, d2: Array) -> Array:
+    """log of the slope of P(F <= x) in log x."""
+    finite = d2 < jnp.inf
+    d = jnp.where(finite, d2, 1)
+    beta = _log_beta_kernel(x * (d1 / d), 0.5 * d1, 0.5 * d)
+    return jnp.where(finite, beta, _log_gamma_kernel(x * (0.5 * d1), 0.5 * d1))
 
 
 def _f_tails(x: Array, d1: Array, d2: Array) -> tuple[Array, Array]:
@@ -317,16 +283,19 @@ def f_sf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     return _f_tails(*_align(x, d1, d2))[1]
 
 
+def _chi2_tails(x: ArrayLike, df: ArrayLike) -> tuple[Array, Array]:
+    x, df = _align(x, df)
+    return _gamma_tails(0.5 * jnp.clip(x, 0, jnp.finfo(x.dtype).max), 0.5 * df)
+
+
 def chi2_cdf(x: ArrayLike, df: ArrayLike) -> Array:
     """P(chi2 <= x) on df > 0 degrees of freedom, relative precision near 0."""
-    x, df = _align(x, df)
-    return _gamma_tails(0.5 * jnp.clip(x, 0, jnp.finfo(x.dtype).max), 0.5 * df)[0]
+    return _chi2_tails(x, df)[0]
 
 
 def chi2_sf(x: ArrayLike, df: ArrayLike) -> Array:
     """P(chi2 > x) on df > 0 degrees of freedom, relative precision into the tail."""
-    x, df = _align(x, df)
-    return _gamma_tails(0.5 * jnp.clip(x, 0, jnp.finfo(x.dtype).max), 0.5 * df)[1]
+    return _chi2_tails(x, df)[1]
 
 
 def _t_sf_value(t: Array, df: Array) -> Array:
@@ -334,18 +303,14 @@ def _t_sf_value(t: Array, df: Array) -> Array:
     return jnp.where(t > 0, 0.5 * upper, 0.5 + 0.5 * lower)
 
 
-def _t_density(t: Array, df: Array) -> Array:
-    finite = df < jnp.inf
-    d = jnp.where(finite, df, 1)
-    half = (
-        stirling_remainder(0.5 * (d + 1)) - stirling_remainder(0.5 * d) + 0.5 * d * jnp.log1p(1 / d)
-    )
-    student = half - 0.5 - 0.5 * (d + 1) * jnp.log1p(t * t / d)
-    return jnp.exp(jnp.where(finite, student, -0.5 * t * t) - _HALF_LOG_TWO_PI)
-
-
 def _t_sf_slope(i: int, values: tuple[Array, ...], _: Array) -> Array:
-    return _partial(_t_sf_value, 1, values) if i else -_t_density(*values)
+    t, df = values
+    if i > 0:
+        return _partial(_t_sf_value, 1, values)
+    # The density, constant to all digits from t = eps down.
+    eps = jnp.finfo(t.dtype).eps
+    size = jnp.clip(jnp.abs(t), eps, 1 / eps)
+    return -jnp.exp(_log_f_kernel(size * size, jnp.ones_like(t), df)) / size
 
 
 _t_sf = _with_slopes(_t_sf_value, _t_sf_slope)
@@ -354,46 +319,37 @@ _t_sf = _with_slopes(_t_sf_value, _t_sf_slope)
 def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
     """P(T > t) for Student's t on df > 0 degrees of freedom; df = inf is the normal.
 
-    Relative precision into the tail, while t^2 does not overflow.
+    Relative precision into the tail while t^2 does not overflow.
     """
     return _t_sf(*_align(t, df))
 
 
 def t_cdf(t: ArrayLike, df: ArrayLike) -> Array:
     """P(T <= t) for Student's t; see `t_sf`."""
-    t, df = _align(t, df)
-    return _t_sf(-t, df)
+    return t_sf(-jnp.asarray(t), df)
 
 
 def two_sided_t(t: ArrayLike, df: ArrayLike) -> Array:
     """P(|T| > |t|) for Student's t; see `t_sf`."""
-    t, df = _align(t, df)
-    return 2 * _t_sf(jnp.abs(t), df)
-
-
-# Quantiles: Newton on the log of the smaller tail, as a function of log x, within a bracket
+    return 2 * t_sf(jnp.abs(t), df)
 
 
 def _f_solve(p: Array, q: Array, d1: Array, d2: Array) -> Array:
     """The x > 0 with P(F <= x) = p and P(F > x) = q = 1 - p.
 
-    The log of either tail is concave in log x, so Newton's steps come from one side; a bisection
-    replaces any that leaves the bracket.
+    Newton on the log of the smaller tail, concave in log x; bisection where a step goes astray.
     """
     limits = jnp.finfo(p.dtype)
-    by_lower, finite = p <= q, d2 < jnp.inf
-    d = jnp.where(finite, d2, 1)
+    by_lower = p <= q
     target = jnp.log(jnp.where(by_lower, p, q))
 
     def step(state: tuple[Array, ...]) -> tuple[Array, ...]:
         k, u, low, high, _ = state
         x = jnp.exp(u)
         tail = jnp.where(by_lower, *_f_tails(x, d1, d2))
-        beta = _log_beta_kernel(x * d1 / d, 0.5 * d1, 0.5 * d)
-        slope = jnp.exp(jnp.where(finite, beta, _log_gamma_kernel(0.5 * x * d1, 0.5 * d1)))
         excess = jnp.where(by_lower, 1, -1) * (jnp.log(tail) - target)
         low, high = jnp.where(excess > 0, low, u), jnp.where(excess > 0, u, high)
-        trial = u - excess * tail / slope
+        trial = u - excess * tail / jnp.exp(_log_f_kernel(x, d1, d2))
         trial = jnp.where((trial >= low) & (trial <= high), trial, 0.5 * (low + high))
         return k + 1, trial, low, high, jnp.abs(trial - u)
 
@@ -446,26 +402,25 @@ def t_quantile(p: ArrayLike, df: ArrayLike) -> Array:
     return _t_quantile(*_align(p, df))
 
 
-# Tweedie's compound Poisson-gamma law, 1 < p < 2
-
-
-def _expm1_over(c: Array, r: Array) -> Array:
-    """(exp(c r) - 1) / c, which is r at c = 0."""
-    flat = c == 0
-    c1 = jnp.where(flat, 1, c)
-    return jnp.where(flat, r, jnp.expm1(c1 * r) / c1)
+def _expm1_over_x(x: Array) -> Array:
+    """(exp(x) - 1) / x, smooth through 0."""
+    small = jnp.abs(x) < 0.2
+    series = _polynomial(
+        tuple(1 / math.factorial(k + 1) for k in range(11)), jnp.where(small, x, 0)
+    )
+    far = jnp.where(small, 1, x)
+    return jnp.where(small, series, jnp.expm1(far) / far)
 
 
 def tweedie_deviance(y: ArrayLike, mu: ArrayLike, p: ArrayLike) -> Array:
     """Unit deviance of V = mu^p: 2 integral_mu^y (y - t) t^-p dt.
 
-    For y > 0, mu > 0 and any p, smooth through p = 1 and p = 2; for y = 0 where p < 2. Written
-    in log(y / mu), so that y near mu costs no digits to powers. Source: Jorgensen (1987).
+    y > 0 with any p, smooth through p = 1 and 2; y = 0 with p < 2. Source: Jorgensen (1987).
     """
     y, mu, p = _align(y, mu, p)
     positive = y > 0
     r = jnp.log(jnp.where(positive, y, mu) / mu)
-    excess = jnp.exp(r) * _expm1_over(1 - p, r) - _expm1_over(2 - p, r)
+    excess = r * (jnp.exp(r) * _expm1_over_x((1 - p) * r) - _expm1_over_x((2 - p) * r))
     at_zero = 1 / jnp.where(positive | (p >= 2), 1, 2 - p)
     return 2 * mu ** (2 - p) * jnp.where(positive, excess, at_zero)
 
@@ -473,16 +428,13 @@ def tweedie_deviance(y: ArrayLike, mu: ArrayLike, p: ArrayLike) -> Array:
 def _log_jump_sum_value(rate: Array, shape: Array) -> Array:
     """log sum_{j >= 1} exp(-(1 + shape) D(j, rate) - S(j) - S(shape j)).
 
-    D is the deviance term, S Stirling's remainder. The terms form a bell of width
-    sd = sqrt(rate / (1 + shape)) about j = rate. Up to sd = 6 the window of 128 holds all that
-    count; for wider bells the sum is an integral to all digits, and a trapezoid rule of step
-    sd / 6 gives it as exactly. Blocks of terms keep the memory small.
+    D is the deviance term, S Stirling's remainder; a bell about j = rate. Up to sd = 6 the window
+    of 128 holds all terms that count; a wider bell's sum is to all digits its integral, hence its
+    trapezoid rule of step sd / 6. Term by term, lest the memory grow 128-fold.
     """
-    rate, shape = rate[..., None], shape[..., None]
-    sd, centre = (jax.lax.stop_gradient(v) for v in (jnp.sqrt(rate / (1 + shape)), rate))
+    sd, centre = jax.lax.stop_gradient((jnp.sqrt(rate / (1 + shape)), rate))
     stride = jnp.maximum(1, sd / 6)
     first = jnp.maximum(1, jnp.round(centre / stride) - _TWEEDIE_TERMS // 2)
-    block = (*rate.shape[:-1], _TWEEDIE_BLOCK)
 
     def log_term(j: Array) -> Array:
         remainders = stirling_remainder(j) + stirling_remainder(shape * j)
@@ -490,13 +442,12 @@ def _log_jump_sum_value(rate: Array, shape: Array) -> Array:
 
     top = jax.lax.stop_gradient(log_term(jnp.maximum(1, jnp.round(centre))))
 
-    def add(total: Array, start: Array) -> tuple[Array, None]:
-        k = start + jax.lax.broadcasted_iota(rate.dtype, block, rate.ndim - 1)
-        return total + jnp.sum(jnp.exp(log_term(stride * (first + k)) - top), axis=-1), None
+    @jax.checkpoint
+    def add(total: Array, k: Array) -> tuple[Array, None]:
+        return total + jnp.exp(log_term(stride * (first + k)) - top), None
 
-    starts = jnp.arange(0, _TWEEDIE_TERMS, _TWEEDIE_BLOCK, dtype=rate.dtype)
-    total, _ = jax.lax.scan(jax.checkpoint(add), jnp.zeros_like(rate[..., 0]), starts)
-    return jnp.log(stride[..., 0] * total) + top[..., 0]
+    counts = jnp.arange(_TWEEDIE_TERMS, dtype=rate.dtype)
+    return jnp.log(stride * jax.lax.scan(add, jnp.zeros_like(rate), counts)[0]) + top
 
 
 _log_jump_sum = _with_slopes(
@@ -507,26 +458,20 @@ _log_jump_sum = _with_slopes(
 def tweedie_log_density(y: ArrayLike, mu: ArrayLike, phi: ArrayLike, p: ArrayLike) -> Array:
     """Log density of Tweedie's law, var = phi mu^p, 1 < p < 2; at y = 0 the log of its mass.
 
-    log f = -d(y, mu) / (2 phi) + log f(y; mu = y), where the last is the series of Dunn & Smyth
-    (2005, sec. 4) with each Poisson and gamma factor in Loader's saddlepoint form: with
-    shape = (2-p)/(p-1) and rate = y^(2-p) / (phi (2-p)) it is
-    log(sqrt(shape) / (2 pi y)) + `_log_jump_sum`(rate, shape).
-
-    y >= 0, mu > 0, phi > 0 (per observation: phi / weight). Smooth in mu, phi and p. The
-    conditioning limits the digits to eps rate / (p - 1) as p -> 1, where the density is a comb.
+    -d(y, mu) / (2 phi) + log(sqrt(shape) / (2 pi y)) + `_log_jump_sum`(rate, shape), with
+    shape = (2-p)/(p-1), rate = y^(2-p) / (phi (2-p)): the series of Dunn & Smyth (2005, sec. 4),
+    its Poisson and gamma factors in Loader's form. phi > 0 (per observation: phi / weight). As
+    p -> 1 the density becomes a comb, and digits go as eps rate / (p - 1).
     """
     y, mu, phi, p = _align(y, mu, phi, p)
     positive = y > 0
     y1 = jnp.where(positive, y, 1)
     shape = (2 - p) / (p - 1)
     rate = y1 ** (2 - p) / (phi * (2 - p))
-    saturated = (
-        0.5 * jnp.log(shape) - 2 * _HALF_LOG_TWO_PI - jnp.log(y1) + _log_jump_sum(rate, shape)
-    )
-    return jnp.where(positive, saturated, 0) - tweedie_deviance(y, mu, p) / (2 * phi)
-
-
-# Integrals of V^(-1/3), for Anscombe residuals
+    front = 0.5 * jnp.log(shape) - 2 * _HALF_LOG_TWO_PI - jnp.log(y1)
+    return jnp.where(positive, front + _log_jump_sum(rate, shape), 0) - tweedie_deviance(
+        y, mu, p
+    ) / (2 * phi)
 
 
 def incomplete_beta_23(mu: ArrayLike) -> Array:
@@ -543,8 +488,7 @@ def incomplete_beta_23(mu: ArrayLike) -> Array:
 def hyp2f1_anscombe(x: ArrayLike) -> Array:
     """2F1(1/3, 2/3; 5/3; -x) for x >= 0: integral_0^y [t (1 + a t)]^(-1/3) dt = 3/2 y^(2/3) F(a y).
 
-    By parts it is 2 (1 + x)^(-1/3) - 2/3 x^(-2/3) B(x / (1 + x)), B being
-    `incomplete_beta_23`; near 0 by its power series.
+    By parts 2 (1 + x)^(-1/3) - 2/3 x^(-2/3) `incomplete_beta_23`(x / (1 + x)); a series near 0.
     """
     (x,) = _align(x)
     small = x < 0.05

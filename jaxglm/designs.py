@@ -85,7 +85,8 @@ class Dense(Design):
         return Dense(X), bad
 
     def predictor(self, beta: Array) -> Array:
-        return highest(self.X, beta)
+        # beta first: under vmap the lanes then lead without a transpose.
+        return highest(beta, self.X.T)
 
     def score(self, v: Array) -> Array:
         return highest(v, self.X)
@@ -135,7 +136,7 @@ class Augmented(Design):
         q = self.shared.shape[1]
         columns = self._columns
         own = sum(columns[:, j] * beta[q + j] for j in range(columns.shape[1]))
-        return highest(self.shared, beta[:q]) + own
+        return highest(beta[:q], self.shared.T) + own
 
     def score(self, v: Array) -> Array:
         own = jnp.sum(v[:, None] * self._columns, axis=0)
@@ -143,9 +144,9 @@ class Augmented(Design):
 
     def gram(self, w: Array) -> Array:
         columns = self._columns.T
-        weighted = w * columns
+        weighted = w[None] * columns
         cross = highest(weighted, self.shared)
-        corner = jnp.stack([jnp.sum(weighted * g, axis=1) for g in columns])
+        corner = jnp.stack([jnp.sum(weighted * g[None], axis=1) for g in columns])
         upper = jnp.concatenate([gram(self.shared, w), cross.T], axis=1)
         return jnp.concatenate([upper, jnp.concatenate([cross, corner], axis=1)])
 

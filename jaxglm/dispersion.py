@@ -19,7 +19,9 @@ from jaxglm.implicit import attach
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import (
     Problem,
+    Rows,
     Totals,
+    deviance,
     expected_weight,
     loglike,
     penalised_score,
@@ -63,7 +65,7 @@ def as_dispersion(scale: str | ArrayLike | None, dtype: Any) -> Dispersion:
 
 
 def estimate(
-    dispersion: Dispersion, problem: Problem, eta: Array, sums: Totals, df_resid: Array
+    dispersion: Dispersion, problem: Problem, beta: Array, sums: Totals, df_resid: Array
 ) -> Array:
     """phi at the fitted coefficients; NaN where no degrees of freedom are left for it."""
     kind = dispersion.kind
@@ -74,12 +76,13 @@ def estimate(
     if kind == "fixed":
         return dispersion.value  # type: ignore[return-value]
     if kind == "ml":
+        eta = problem.rows.eta(problem.design.predictor(beta))
         return maximum_likelihood_scale(problem, eta, sums.deviance)
     numerator = sums.pearson if kind == "X2" else sums.deviance
     return jnp.where(df_resid > 0, numerator / jnp.where(df_resid > 0, df_resid, 1.0), jnp.nan)
 
 
-def maximum_likelihood_scale(problem: Problem, eta: Array, deviance: Array) -> Array:
+def maximum_likelihood_scale(problem: Problem, eta: Array, total: Array) -> Array:
     """phi that maximizes the log-likelihood at eta, by Newton's method in log phi.
 
     Starts from deviance / n, which it is for Gaussian and inverse Gaussian.
@@ -89,7 +92,7 @@ def maximum_likelihood_scale(problem: Problem, eta: Array, deviance: Array) -> A
         raise ValueError(f'scale="ml": {type(family).__name__} has no likelihood in the scale.')
 
     held, level = jax.lax.stop_gradient((problem, eta))
-    t = jnp.log(jax.lax.stop_gradient(deviance) / rows.total_frequency)[None]
+    t = jnp.log(jax.lax.stop_gradient(total) / rows.total_frequency)[None]
 
     def improve(_: int, t: Array) -> Array:
         gradient = _scale_score((held, level), t)
@@ -103,18 +106,20 @@ def maximum_likelihood_scale(problem: Problem, eta: Array, deviance: Array) -> A
 def _scale_score(data: tuple[Problem, Array], t: Array) -> Array:
     """The derivative of the log-likelihood in t = log phi, each (1,)."""
     problem, eta = data
-    return jax.grad(lambda t: loglike(problem.family, problem.rows, eta, jnp.exp(t[0])))(t)
+    return jax.grad(lambda t: _loglike_at(problem.family, problem.rows, eta, jnp.exp(t[0])))(t)
 
 
 def _step_scale(data: tuple[Problem, Array], t: Array, v: Array) -> Array:
     return v / -jax.jacfwd(_scale_score, argnums=1)(data, t)[0]
 
 
-def joint_solve(solver: Solver, problem: Problem, start: Array | None) -> Solution:
+def joint_solve(
+    solver: Solver, problem: Problem, start: Array | None, limit: Array | None = None
+) -> Solution:
     """The coefficients, and the family's unknown parameter where there is one."""
     if problem.family.is_estimated:
         return _solve_with_parameter(solver, problem, start)
-    state = jax.lax.stop_gradient(solve(solver, jax.lax.stop_gradient(problem), start))
+    state = jax.lax.stop_gradient(solve(solver, jax.lax.stop_gradient(problem), start, limit))
     sound = state.status == int(Status.converged)
     beta = attach(penalised_score, _step_beta, problem, state.beta, sound)
     return Solution(beta, problem.family, state.last_step, state.n_iter, state.status)
@@ -174,7 +179,7 @@ def _first_round(solver: Solver, problem: Problem, start: Array | None) -> Round
     eta = rows.eta(problem.design.predictor(state.beta))
     status = jnp.where(state.status == int(Status.converged), as_status(RUNNING), state.status)
     if unknown.edge is not None:
-        rise = jax.grad(lambda a: loglike(base.family.completed(a), rows, eta, 1.0))(plain)
+        rise = jax.grad(lambda a: _loglike_at(base.family.completed(a), rows, eta, 1.0))(plain)
         edge = (status == RUNNING) & (rise <= 0)
         status = jnp.where(edge, as_status(Status.boundary), status)
     mean = base.family.link.at(eta)[0]
@@ -222,6 +227,10 @@ def _guarded_step(gradient: Array, hessian: Array) -> tuple[Array, Array]:
     return jnp.clip(step, -1.5, 1.5), jnp.where(concave, decrement, jnp.inf)
 
 
+def _loglike_at(family: Family, rows: Rows, eta: Array, scale: ArrayLike) -> Array:
+    return loglike(family, rows, jnp.asarray(scale, eta.dtype), deviance(family, rows, eta))
+
+
 def _at(problem: Problem, psi: Array) -> Problem:
     """The problem with the unknown parameter set."""
     family = problem.family.completed(problem.family.unknown.from_line(psi[0]))
@@ -235,7 +244,7 @@ def parameter_score(problem: Problem, beta: Array, psi: Array) -> Array:
     def objective(psi: Array) -> Array:
         here = _at(problem, psi)
         phi = jnp.exp(psi[1]) if problem.family.unknown.with_scale else jnp.ones((), psi.dtype)
-        value = loglike(here.family, here.rows, eta, phi)
+        value = _loglike_at(here.family, here.rows, eta, phi)
         if not problem.family.cox_reid:
             return value
         w = here.rows.weigh(expected_weight(here.family, eta))

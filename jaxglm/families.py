@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import gammaln, xlog1py, xlogy
+from jax.scipy.special import xlog1py, xlogy
 
 from jaxglm import links
 from jaxglm._special import (
@@ -109,13 +110,11 @@ class Family(abc.ABC):
         """d(y, mu) = 2 * integral from mu to y of (y - t) / V(t) dt."""
 
     @abc.abstractmethod
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
-        """log f(y; mu, scale / weight)."""
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        """log f(y; mu = y, scale / weight), what the log density is where the deviance is 0."""
 
     @abc.abstractmethod
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         """R's `mustart`: the response moved off the edge of the mean space."""
 
     @abc.abstractmethod
@@ -158,9 +157,17 @@ class Family(abc.ABC):
         scale: ArrayLike = 1.0,
         n_trials: ArrayLike = 1.0,
     ) -> Array:
-        """log f(y; mu, scale / var_weights), one value per observation; NaN for quasi families."""
-        weight, phi, m = inexact(var_weights), inexact(scale), inexact(n_trials)
-        return self.log_density_at(inexact(y), Mean.of(mu), weight, phi, m)
+        """log f(y; mu, scale / var_weights), one value per observation; NaN for quasi families.
+
+        It is log f(y; y) - weight * d(y, mu) / (2 scale), so that nothing cancels near mu = y.
+        """
+        y, weight, phi, m = inexact(y), inexact(var_weights), inexact(scale), inexact(n_trials)
+        d = weight * m * self.unit_deviance(y, mu) / (2.0 * self.likelihood_scale(phi))
+        return self.log_saturated(y, weight, phi, m) - d
+
+    def likelihood_scale(self, scale: Array) -> Array:
+        """The scale that divides the deviance in the log-likelihood: 1 for trials, else `scale`."""
+        return jnp.ones_like(scale) if self.counts_trials else scale
 
     @property
     def is_estimated(self) -> bool:
@@ -222,13 +229,10 @@ class Gaussian(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return (y - mean.mu) ** 2
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
-        variance = scale / weight
-        return -0.5 * ((y - mean.mu) ** 2 / variance + jnp.log(2.0 * np.pi * variance))
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        return jnp.broadcast_to(-0.5 * jnp.log(2.0 * np.pi * scale / weight), y.shape)
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y
 
     def sample(
@@ -246,9 +250,11 @@ class Binomial(Family):
     """Proportion of successes: y in [0, 1], V = mu (1 - mu), canonical link Logit (default), scale 1.
 
     d = 2 [y log(y/mu) + (1-y) log((1-y)/(1-mu))]; `n_trials` multiplies weight and deviance.
+    `binary` promises that every response is 0 or 1, and spares what only proportions need.
     """
 
     link: Link = links.Logit()
+    binary: bool = static(default=False)
     support: ClassVar[Interval] = CLOSED_UNIT
     mean_space: ClassVar[Interval] = UNIT
     fixed_scale: ClassVar[bool] = True
@@ -273,24 +279,28 @@ class Binomial(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         # Logarithms of the link at y = 0 and 1; in between, log1p of the relative error keeps the
         # digits that a difference of logarithms loses when y is close to mu.
+        edge = jnp.where(y >= 1, -mean.log, -mean.log_complement)
+        if self.binary:
+            return 2.0 * edge
         excess = y - mean.mu
         mixed = (y > 0) & (y < 1)
         up = xlog1py(y, safe_where(mixed, lambda e: e / mean.mu, excess, 0.0, 0.0))
         down = xlog1py(1.0 - y, safe_where(mixed, lambda e: -e / mean.complement, excess, 0.0, 0.0))
-        edge = jnp.where(y >= 1, -mean.log, -mean.log_complement)
         return 2.0 * jnp.where(mixed, up + down, edge)
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        if self.binary:
+            return jnp.zeros_like(y)
         successes, failures = n_trials * y, n_trials * (1.0 - y)
-        choose = gammaln(n_trials + 1.0) - gammaln(successes + 1.0) - gammaln(failures + 1.0)
-        up = safe_where(successes > 0, lambda log: successes * log, mean.log, 0.0, 0.0)
-        down = safe_where(failures > 0, lambda log: failures * log, mean.log_complement, 0.0, 0.0)
-        return weight * (choose + up + down)
+        choose = log_factorial(n_trials) - log_factorial(successes) - log_factorial(failures)
+        return weight * (choose + n_trials * (xlogy(y, y) + xlogy(1.0 - y, 1.0 - y)))
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
-        return (n_trials * y + 0.5) / (jnp.asarray(n_trials) + 1.0)
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
+        # A single trial says little of its own mean; a constant start has constant weights, whose
+        # Gram matrix all fits on one design share.
+        if n_trials is None:
+            return jnp.full(y.shape, 0.5, y.dtype)
+        return (n_trials * y + 0.5) / (n_trials + 1.0)
 
     def sample(
         self, key: Array, mu: ArrayLike, scale: ArrayLike = 1.0, n_trials: ArrayLike = 1
@@ -300,7 +310,7 @@ class Binomial(Family):
         return jax.random.binomial(key, m, mu, dtype=mu.dtype) / m
 
     def in_support(self, y: Array) -> Array:
-        return self.support.contains(y)
+        return (y == 0) | (y == 1) if self.binary else self.support.contains(y)
 
 
 @record
@@ -328,13 +338,10 @@ class Poisson(Family):
         excess = y - mean.mu
         return 2.0 * (_xlog_ratio(y, excess / mean.mu) - excess)
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
-        up = safe_where(y > 0, lambda log: y * log, mean.log, 0.0, 0.0)
-        return weight / scale * (up - mean.mu - gammaln(y + 1.0))
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        return weight / scale * _log_poisson_peak(y)
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y + 0.1
 
     def sample(
@@ -372,15 +379,12 @@ class Gamma(Family):
         relative = (y - mean.mu) / mean.mu
         return 2.0 * (relative - jnp.log1p(relative))
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         # k log k - k - log Gamma(k) in one piece: a large shape k would cancel.
         k = weight / scale
-        norm = 0.5 * jnp.log(k / (2.0 * np.pi)) - stirling_remainder(k)
-        return norm - 0.5 * k * self.unit_deviance_at(y, mean) - jnp.log(y)
+        return 0.5 * jnp.log(k / (2.0 * np.pi)) - stirling_remainder(k) - jnp.log(y)
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y
 
     def sample(
@@ -416,14 +420,10 @@ class InverseGaussian(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return ((y - mean.mu) / mean.mu) ** 2 / y
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
-        phi = scale / weight
-        norm = jnp.log(2.0 * np.pi * phi) + 3.0 * jnp.log(y)
-        return -0.5 * (self.unit_deviance_at(y, mean) / phi + norm)
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        return -0.5 * (jnp.log(2.0 * np.pi * scale / weight) + 3.0 * jnp.log(y))
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y
 
     def sample(
@@ -478,14 +478,12 @@ class NegativeBinomial(Family):
         rest = (1.0 + self.alpha * y) * log1p_ratio(self.alpha, u)
         return 2.0 * (_xlog_ratio(y, excess / mean.mu) - rest)
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
-        up = safe_where(y > 0, lambda log: y * log, mean.log, 0.0, 0.0)
-        rest = (1.0 + self.alpha * y) * log1p_ratio(self.alpha, mean.mu)
-        return weight / scale * (up - rest + nb_log_norm(y, self.alpha) - gammaln(y + 1.0))
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        # Poisson's peak, and what alpha adds to it: 0 at alpha = 0.
+        added = nb_log_norm(y, self.alpha) + y - (1.0 + self.alpha * y) * log1p_ratio(self.alpha, y)
+        return weight / scale * (_log_poisson_peak(y) + added)
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y + jnp.where(y == 0, 1.0 / 6.0, 0.0)
 
     def sample(
@@ -543,21 +541,19 @@ class Tweedie(Family):
         d = tweedie_deviance(y, mean.mu, jnp.where(p == 0, 1.5, p))
         return jnp.where(p == 0, (y - mean.mu) ** 2, d)
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
-        p = jnp.asarray(self.var_power, mean.mu.dtype)
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+        p = jnp.asarray(self.var_power, y.dtype)
         inside = (p > 1) & (p < 2)
-        series = tweedie_log_density(y, mean.mu, scale / weight, jnp.where(inside, p, 1.5))
-        density = jnp.where(inside, series, jnp.nan)
-        for power, family in ((0, Gaussian()), (1, Poisson()), (2, Gamma()), (3, InverseGaussian())):
+        positive = jnp.where(y > 0, y, 1.0)
+        peak = tweedie_log_density(positive, positive, scale / weight, jnp.where(inside, p, 1.5))
+        density = jnp.where(inside, jnp.where(y > 0, peak, 0.0), jnp.nan)
+        for power, family in _NAMED_POWERS:
             # Where another power holds, y = 1 keeps the row's unused formula finite.
-            safe_y = jnp.where(p == power, y, 1.0)
-            row = family.log_density_at(safe_y, mean, weight, scale, n_trials)
+            row = family.log_saturated(jnp.where(p == power, y, 1.0), weight, scale, n_trials)
             density = jnp.where(p == power, row, density)
         return density
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return jnp.where(y > 0, y, 0.1)
 
     def sample(
@@ -568,7 +564,7 @@ class Tweedie(Family):
         inside = (p > 1) & (p < 2)
         draws = _sample_compound(key, mu, scale, jnp.where(inside, p, 1.5))
         draws = jnp.where(inside, draws, jnp.nan)
-        for power, family in ((0, Gaussian()), (1, Poisson()), (2, Gamma()), (3, InverseGaussian())):
+        for power, family in _NAMED_POWERS:
             draws = jnp.where(p == power, family.sample(key, mu, scale), draws)
         return draws
 
@@ -576,6 +572,9 @@ class Tweedie(Family):
         p = jnp.asarray(self.var_power if self.var_power is not None else 1.5)
         positive, nonnegative = POSITIVE.contains(y), self.support.contains(y)
         return jnp.where(p >= 2, positive, jnp.where(p > 0, nonnegative, jnp.isfinite(y)))
+
+
+_NAMED_POWERS = ((0, Gaussian()), (1, Poisson()), (2, Gamma()), (3, InverseGaussian()))
 
 
 @record
@@ -599,12 +598,10 @@ class Quasi(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return 2.0 * _quasi_integral(self.variance_function, y, mean.mu)
 
-    def log_density_at(
-        self, y: Array, mean: Mean, weight: Array, scale: Array, n_trials: Array
-    ) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         return jnp.full_like(y, jnp.nan)
 
-    def starting_mu(self, y: Array, n_trials: ArrayLike = 1.0) -> Array:
+    def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         low, high = self.mean_space.low, self.mean_space.high
         if np.isfinite(low) and np.isfinite(high):
             return 0.5 * (y + 0.5 * (low + high))
@@ -627,9 +624,22 @@ def _moment_alpha(weight: Array, y: Array, mu: Array) -> Array:
     return jnp.clip(excess, 1e-3, 1e2)
 
 
+def _log_poisson_peak(y: Array) -> Array:
+    """log of the Poisson probability of y at mean y; by Stirling's formula, so for any size."""
+    positive = jnp.where(y > 0, y, 1.0)
+    peak = -0.5 * jnp.log(2.0 * np.pi * positive) - stirling_remainder(positive)
+    return jnp.where(y > 0, peak, 0.0)
+
+
 def _xlog_ratio(y: Array, relative: Array) -> Array:
     """y log(y / mu) from the relative error (y - mu)/mu; 0 at y = 0, derivative included."""
     return safe_where(y > 0, lambda r: y * jnp.log1p(r), relative, 0.0, 0.0)
+
+
+def log_factorial(y: Array) -> Array:
+    """log Gamma(y + 1) for y >= 0, by Stirling's formula: a few logarithms, where JAX pays more."""
+    z = y + 1.0
+    return (z - 0.5) * jnp.log(z) - z + 0.5 * math.log(2.0 * math.pi) + stirling_remainder(z)
 
 
 def log1p_ratio(alpha: ArrayLike, u: Array) -> Array:

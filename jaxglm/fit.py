@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,7 +42,7 @@ class Fit:
     """
 
     params: Array
-    cov_unscaled: Array
+    cov_unscaled: Array | None
     scale: Array
     deviance: Array
     loglike: Array
@@ -53,13 +54,19 @@ class Fit:
     @property
     def cov_params(self) -> Array:
         """The model-based covariance phi (X'wX + P)^-1, (..., p, p)."""
-        return self.scale[..., None, None] * self.cov_unscaled
+        return self.scale[..., None, None] * self._unscaled
 
     @property
     def bse(self) -> Array:
         """Standard errors, (..., p)."""
-        variances = jnp.diagonal(self.cov_unscaled, axis1=-2, axis2=-1)
+        variances = jnp.diagonal(self._unscaled, axis1=-2, axis2=-1)
         return jnp.sqrt(self.scale[..., None] * variances)
+
+    @property
+    def _unscaled(self) -> Array:
+        if self.cov_unscaled is None:
+            raise ValueError("cov=False was passed to fit_many: this fit has no covariance.")
+        return self.cov_unscaled
 
     @property
     def converged(self) -> Array:
@@ -111,7 +118,7 @@ def fit(
     if start is not None:
         start = jnp.asarray(start, dtype)
         _require_shape("start", start, (p,))
-    return _fit(problem, invalid, start, as_dispersion(scale, dtype), solver)
+    return solve_prepared(problem, invalid, start, as_dispersion(scale, dtype), solver)
 
 
 def prepare(
@@ -130,28 +137,23 @@ def prepare(
     Rows of weight 0, and rows that make the data invalid, carry harmless values.
     """
     family = family() if isinstance(family, type) else family
-    named = {
-        "y": y,
-        "offset": offset,
-        "var_weights": var_weights,
-        "freq_weights": freq_weights,
-        "n_trials": n_trials,
-    }
-    dtype = _common_dtype(X, named)
-    design = as_design(X if isinstance(X, Design) else _to_float("X", X, dtype))
-    if len(design.shape) != 2:
-        raise ValueError(f"X: shape {design.shape}; allowed is (n, p), one row an observation.")
+    named = {"y": y, "offset": offset, "var_weights": var_weights}
+    named |= {"freq_weights": freq_weights, "n_trials": n_trials}
+    found = {name: to_host(name, v) for name, v in named.items() if v is not None}
+    X = X if isinstance(X, Design) else to_host("X", X)
+    dtype = _common_dtype([*jax.tree.leaves(X), *found.values()])
+    design = as_design(jax.tree.map(lambda v: jnp.asarray(v, dtype), X))
+    if len(design.shape) != 2 or 0 in design.shape:
+        raise ValueError(f"X: shape {design.shape}; allowed is (n, p) with n, p >= 1.")
     n, p = design.shape
-    if n == 0 or p == 0:
-        raise ValueError(f"X: shape {design.shape}; at least one row and one column are needed.")
-    arrays = {k: None if v is None else _to_float(k, v, dtype) for k, v in named.items()}
+    arrays = {name: None for name in named} | {k: jnp.asarray(v, dtype) for k, v in found.items()}
     arrays = _split_counts(arrays, family, n)
     for name, value in arrays.items():
         if value is not None:
-            if name != "y" and value.ndim == 0:
-                arrays[name] = value = jnp.broadcast_to(value, (n,))
+            scalar = name != "y" and value.ndim == 0
+            arrays[name] = value = jnp.broadcast_to(value, (n,)) if scalar else value
             _require_shape(name, value, (n,))
-    family, penalty = jax.tree.map(lambda v: jnp.asarray(v, dtype), (family, _as_penalty(penalty)))
+    family, penalty = jax.tree.map(lambda v: jnp.asarray(v, dtype), (family, as_penalty(penalty)))
     if penalty is not None:
         penalty.matrix(p, dtype)
     return _clean(design, arrays, family, penalty)
@@ -193,12 +195,18 @@ def _clean(
     return Problem(design, rows, family, penalty), invalid
 
 
-@jax.jit
-def _fit(
-    problem: Problem, invalid: Array, start: Array | None, dispersion: Dispersion, solver: Solver
+@partial(jax.jit, static_argnames="cov")
+def solve_prepared(
+    problem: Problem,
+    invalid: Array,
+    start: Array | None,
+    dispersion: Dispersion,
+    solver: Solver,
+    limit: Array | None = None,
+    cov: bool = True,
 ) -> Fit:
     """Solve, attach the derivative, and compute the statistics at the root."""
-    solution = joint_solve(solver, problem, start)
+    solution = joint_solve(solver, problem, start, limit)
     beta, family, status = solution.beta, solution.family, solution.status
     problem = Problem(problem.design, problem.rows, family, problem.penalty)
     if family.can_separate:
@@ -206,17 +214,16 @@ def _fit(
     sums = totals(problem, beta)
     n = problem.rows.total_frequency
     df_resid = n - beta.shape[0]
-    eta = problem.rows.eta(problem.design.predictor(beta))
-    scale = estimate(dispersion, problem, eta, sums, df_resid)
-    at = sums.deviance / n if _is_concentrated(family) else scale
-    llf = loglike(family, problem.rows, eta, at)
+    scale = estimate(dispersion, problem, beta, sums, df_resid)
+    at = sums.deviance / n if is_concentrated(family) else scale
+    llf = loglike(family, problem.rows, at, sums.deviance)
     sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
     status = jnp.where((status == int(Status.converged)) & ~sound, as_status(Status.diverged), status)
     status = jnp.where(invalid, as_status(Status.invalid_data), status)
     void = invalid | (status == int(Status.singular))
     result = Fit(
         params=beta,
-        cov_unscaled=inverse_pd(sums.information),
+        cov_unscaled=inverse_pd(sums.information) if cov else None,
         scale=jnp.asarray(scale, beta.dtype),
         deviance=sums.deviance,
         loglike=llf,
@@ -233,6 +240,7 @@ def _blank(result: Fit, void: Array) -> Fit:
     nan = {
         name: jnp.where(void, jnp.nan, getattr(result, name))
         for name in ("params", "cov_unscaled", "scale", "deviance", "loglike")
+        if getattr(result, name) is not None
     }
     return dataclasses.replace(result, **nan)
 
@@ -250,12 +258,12 @@ def _flag_separation(problem: Problem, last_step: Array, status: Array) -> Array
     return jnp.where(flat & moving, as_status(Status.separated), status)
 
 
-def _is_concentrated(family: Family) -> bool:
+def is_concentrated(family: Family) -> bool:
     """Whether the log-likelihood is reported at scale deviance / n, as statsmodels does."""
     return type(family) is Gaussian and type(family.link) is Identity
 
 
-def _as_penalty(penalty: Penalty | ArrayLike | None) -> Penalty | None:
+def as_penalty(penalty: Penalty | ArrayLike | None) -> Penalty | None:
     return penalty if penalty is None or isinstance(penalty, Penalty) else Ridge(penalty)
 
 
@@ -284,35 +292,27 @@ def _require_shape(name: str, value: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: shape {value.shape}; allowed is {shape}.")
 
 
-def _common_dtype(X: Any, named: dict[str, Any]) -> Any:
+def to_host(name: str, value: Any) -> Any:
+    """A real array, or a `jax.Array` as it is; raises TypeError for other kinds of numbers."""
+    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    kind = jnp.dtype(value.dtype)
+    real = jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating) or kind == bool
+    if not real:
+        raise TypeError(f"{name}: dtype {kind}; allowed are real numbers and booleans.")
+    return value
+
+
+def _common_dtype(values: list[Any]) -> Any:
     """The floating dtype that the inputs have in common, at least float32."""
-    values = {"X": X, **named}
-    dtypes = []
-    for name, value in values.items():
-        if value is None:
-            continue
-        dtype = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
-        if not (jnp.issubdtype(dtype, jnp.number) or dtype == bool) or jnp.issubdtype(
-            dtype, jnp.complexfloating
-        ):
-            raise TypeError(f"{name}: dtype {dtype}; allowed are real numbers and booleans.")
-        if jnp.issubdtype(dtype, jnp.floating):
-            dtypes.append(dtype)
+    dtypes = [v.dtype for v in values if jnp.issubdtype(v.dtype, jnp.floating)]
     wanted = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
     if any(d == np.float64 for d in dtypes) and wanted != np.float64:
         warnings.warn(
-            "float64 data are computed in float32 since jax_enable_x64 is off; use GLM or fit_many "
-            "for float64 whatever the flag, or pass float32.",
+            "float64 data are computed in float32, since jax_enable_x64 is off; GLM and fit_many "
+            "compute in float64 whatever the flag.",
             stacklevel=4,
         )
     return jnp.promote_types(wanted, jnp.float32)
-
-
-def _to_float(name: str, value: ArrayLike, dtype: Any) -> Array:
-    """value in the common dtype; integers that it cannot hold exactly would be lost in silence."""
-    if not isinstance(value, jax.Array):
-        value = np.asarray(value).astype(dtype)
-    return jnp.asarray(value, dtype)
 
 
 def _resting_mean(family: Family) -> float:

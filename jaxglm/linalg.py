@@ -92,7 +92,7 @@ def _checked_cholesky(matrix: Array) -> Array:
     p = matrix.shape[-1]
     # A scaling by powers of two changes no digit and keeps the factor from overflow.
     scale = _power_of_two(jnp.diagonal(matrix))
-    lower = jnp.linalg.cholesky(matrix * scale * scale[:, None], symmetrize_input=False)
+    lower = jnp.linalg.cholesky(matrix * scale[None, :] * scale[:, None], symmetrize_input=False)
     pivots = jnp.diagonal(lower) ** 2
     sound = jnp.all(pivots > _pivot_tolerance(p, matrix.dtype) * jnp.diagonal(matrix) * scale**2)
     return jnp.where(sound, lower / scale[:, None], jnp.nan)
@@ -113,9 +113,9 @@ def _unrolled_cholesky(a: Array) -> list[Array]:
     for j in range(p):
         column = a[j:, j]
         for k, done in enumerate(columns):
-            column = column - done[j - k :] * done[j - k]
+            column = column - done[j - k :] * done[j - k : j - k + 1]
         pivot = jnp.where(column[0] > tolerance * a[j, j], column[0], jnp.nan)
-        columns.append(column * jax.lax.rsqrt(pivot))
+        columns.append(column * jax.lax.rsqrt(pivot)[None])
     return columns
 
 
@@ -126,7 +126,7 @@ def _unrolled_solve(columns: list[Array], v: Array) -> Array:
     forward = []
     for j, column in enumerate(columns):
         forward.append(rest[0] / column[0])
-        rest = rest[1:] - column[1:] * forward[-1]
+        rest = rest[1:] - column[1:] * forward[-1][None]
     x: list[Array] = [forward[-1]] * p
     for j in reversed(range(p)):
         tail = sum((columns[j][i - j] * x[i] for i in range(j + 1, p)), jnp.zeros_like(v[0]))
@@ -152,9 +152,12 @@ def pivoted_qr(X: np.ndarray, tolerance: float = 1e-11) -> PivotedQR:
     X = np.asarray(X, dtype=np.float64)
     largest = np.max(np.abs(X), axis=0, initial=0.0)
     scale = np.where(largest > 0, np.exp2(-np.frexp(np.where(largest > 0, largest, 1.0))[1]), 1.0)
-    kept, aliased = _independent_columns(X * scale, tolerance)
-    q, r = np.linalg.qr((X * scale)[:, kept])
-    return PivotedQR(q, r / scale[kept], kept, aliased)
+    q, r = np.linalg.qr(X * scale)
+    # R has the columns' lengths and angles, so dependence shows in it without the n rows.
+    kept, aliased = _independent_columns(r, tolerance)
+    if aliased.size:
+        q, r = np.linalg.qr((X * scale)[:, kept])
+    return PivotedQR(q, r / scale[kept][None, :], kept, aliased)
 
 
 def _independent_columns(X: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ tail is lost by forming mu first. Everything else follows by automatic different
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -68,9 +69,9 @@ class Mean(NamedTuple):
 class Link(abc.ABC):
     """A strictly monotone map g between means mu and linear predictors eta.
 
-    `domain` is the set of valid eta, `range` that of the means reached, `increasing` the sign of
-    g', and `infinite_at` the means that only an infinite eta reaches: where the data can push a
-    mean there, no finite maximum likelihood estimate need exist.
+    `domain` is the set of valid eta, `range` that of the means reached, and `infinite_at` the means
+    that only an infinite eta reaches: where the data can push a mean there, no finite maximum
+    likelihood estimate need exist.
 
     Methods act elementwise on arrays of any shape; integers are promoted. Outside the domain
     they return NaN.
@@ -79,7 +80,6 @@ class Link(abc.ABC):
     domain: ClassVar[Interval] = REAL
     range: ClassVar[Interval] = POSITIVE
     infinite_at: ClassVar[tuple[float, ...]] = ()
-    increasing: ClassVar[bool] = True
 
     @abc.abstractmethod
     def g(self, mu: Array) -> Array:
@@ -170,7 +170,7 @@ class Probit(Link):
         return ndtri(mu)
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
-        slope = jnp.exp(-0.5 * eta * eta) / np.sqrt(2.0 * np.pi)
+        slope = jnp.exp(-0.5 * eta * eta) * (1.0 / math.sqrt(2.0 * math.pi))
         return Mean(ndtr(eta), ndtr(-eta), log_ndtr(eta), log_ndtr(-eta)), slope
 
 
@@ -182,9 +182,10 @@ class Cauchy(Link):
     infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
     def g(self, mu: Array) -> Array:
-        # tan near pi/2 cancels; its reciprocal near 0 does not.
+        # The cotangent of the nearer tail: tan would cancel there, and its reciprocal at 1/2.
         low = mu < 0.5
-        return jnp.where(low, -1.0, 1.0) / jnp.tan(np.pi * jnp.where(low, mu, 1.0 - mu))
+        angle = np.pi * jnp.where(low, mu, 1.0 - mu)
+        return jnp.where(low, -1.0, 1.0) * jnp.cos(angle) / jnp.sin(angle)
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
         # The angle of the point (-eta, 1) over pi: both tails without cancellation.
@@ -229,7 +230,6 @@ class LogC(Link):
 
     range: ClassVar[Interval] = Interval(-np.inf, 1.0)
     infinite_at: ClassVar[tuple[float, ...]] = (1.0,)
-    increasing: ClassVar[bool] = False
 
     def g(self, mu: Array) -> Array:
         return jnp.log1p(-mu)
@@ -250,8 +250,10 @@ class Power(Link):
     domain: ClassVar[Interval] = POSITIVE
 
     def __post_init__(self) -> None:
-        if isinstance(self.power, (int, float)) and (self.power == 0 or self.power != self.power):
-            raise ValueError(f"Power(power={self.power}): power must be non-zero; use Log() for 0.")
+        if isinstance(self.power, (int, float)) and (self.power == 0 or not np.isfinite(self.power)):
+            raise ValueError(
+                f"Power(power={self.power}): power must be finite and not 0; use Log() for 0."
+            )
 
     def g(self, mu: Array) -> Array:
         return mu**self.power
@@ -285,7 +287,6 @@ class InversePower(Link):
 
     range: ClassVar[Interval] = REAL
     infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
-    increasing: ClassVar[bool] = False
 
     def g(self, mu: Array) -> Array:
         return 1.0 / mu
@@ -301,7 +302,6 @@ class InverseSquared(Link):
 
     domain: ClassVar[Interval] = POSITIVE
     infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
-    increasing: ClassVar[bool] = False
 
     def g(self, mu: Array) -> Array:
         return 1.0 / (mu * mu)
@@ -370,7 +370,7 @@ class CDFLink(Link):
 
 def _log1mexp(x: Array) -> Array:
     """log(1 - e^x) for x < 0, NaN elsewhere; the branch point log 2 is Maechler's (2012)."""
-    near = x > -np.log(2.0)
+    near = x > -math.log(2.0)
     close = safe_where(near, lambda t: jnp.log(-jnp.expm1(t)), x, -0.1, 0.0)
     return close + safe_where(~near, lambda t: jnp.log1p(-jnp.exp(t)), x, -1.0, 0.0)
 
@@ -403,7 +403,7 @@ def _logistic_jvp(primals: tuple[Array], tangents: tuple[Array]) -> Any:
 def _gompertz(eta: Array) -> tuple[Mean, Array]:
     """mu = 1 - exp(-exp(eta)) with its complement, logarithms and slope."""
     # Beyond the cap mu is 1 and the slope 0 in every digit; exp(eta) itself must stay finite.
-    cap = 0.99 * np.log(np.finfo(eta.dtype).max)
+    cap = 0.99 * math.log(jnp.finfo(eta.dtype).max)
     t = jnp.exp(jnp.minimum(eta, cap))
     # mu tends to exp(eta) below, where log(1 - e^-t) would lose eta to underflow.
     low = eta < -0.5 * cap

@@ -120,14 +120,18 @@ def observed_weight(family: Family, y: Array, eta: Array) -> Array:
     return -elementwise_derivative(lambda eta: eta_score(family, y, eta), eta)
 
 
-def valid_rows(family: Family, eta: Array) -> Array:
-    """Which eta lie in the link's domain with a mean in the family's mean space."""
-    valid = jnp.isfinite(eta)
-    if family.link.domain.bounded:
-        valid = valid & family.link.domain.contains(eta)
-    if not family.mean_space.covers(family.link.range):
-        valid = valid & family.mean_space.contains(family.link.at(eta)[0].mu)
-    return valid
+def is_unrestricted(family: Family) -> bool:
+    """Whether every finite eta gives a mean in the family's mean space."""
+    return not family.link.domain.bounded and family.mean_space.covers(family.link.range)
+
+
+def count_invalid(family: Family, eta: Array) -> Array:
+    """How many eta lie outside the link's domain or have a mean outside the mean space."""
+    if is_unrestricted(family):
+        return jnp.zeros((), eta.dtype)
+    mean = family.link.at(eta)[0].mu
+    valid = family.link.domain.contains(eta) & family.mean_space.contains(mean)
+    return jnp.sum(~valid, dtype=eta.dtype)
 
 
 def evaluate(
@@ -148,7 +152,7 @@ def evaluate(
         if observed is not False and not family.is_canonical:
             curvature = rows.weigh(observed_weight(family, rows.y, eta))
             w = curvature if observed is True else jnp.where(observed, curvature, w)
-        invalid = jnp.sum(~valid_rows(family, eta), dtype=eta.dtype)
+        invalid = count_invalid(family, eta)
         deviance = _deviance(family, rows, mean) if needs_deviance else jnp.zeros((), eta.dtype)
         pearson = jnp.zeros((), eta.dtype) if family.fixed_scale else _pearson(family, rows, mean)
         return s, w, (deviance, pearson, invalid)
@@ -203,19 +207,25 @@ def totals(problem: Problem, beta: Array) -> Totals:
     return Totals(information, deviance, pearson)
 
 
-def loglike(family: Family, rows: Rows, eta: Array, scale: Array) -> Array:
-    """The log-likelihood at dispersion `scale`: sum of f log f(y; mu, scale / v)."""
-    mean, _ = family.link.at(eta)
-    one = jnp.ones((), eta.dtype)
+def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:
+    """The log-likelihood at dispersion `scale`: sum of f log f(y; y, scale / v), less D / 2 scale."""
+    one = jnp.ones((), rows.y.dtype)
     weight = one if rows.var_weights is None else rows.var_weights
     n_trials = one if rows.n_trials is None else rows.n_trials
-    if rows.prior is None:
-        return jnp.sum(family.log_density_at(rows.y, mean, weight, scale, n_trials))
-    present = rows.prior > 0
-    weight, n_trials = jnp.where(present, weight, 1.0), jnp.where(present, n_trials, 1.0)
-    terms = family.log_density_at(rows.y, mean, weight, scale, n_trials)
-    frequency = 1.0 if rows.freq_weights is None else rows.freq_weights
-    return jnp.sum(jnp.where(present, frequency * terms, 0.0))
+    present = None if rows.prior is None else rows.prior > 0
+    if present is not None:
+        weight, n_trials = jnp.where(present, weight, 1.0), jnp.where(present, n_trials, 1.0)
+    terms = family.log_saturated(rows.y, weight, scale, n_trials)
+    if rows.freq_weights is not None:
+        terms = rows.freq_weights * terms
+    if present is not None:
+        terms = jnp.where(present, terms, 0.0)
+    return jnp.sum(terms) - deviance / (2.0 * family.likelihood_scale(scale))
+
+
+def deviance(family: Family, rows: Rows, eta: Array) -> Array:
+    """D at the linear predictors eta."""
+    return _deviance(family, rows, family.link.at(eta)[0])
 
 
 def _deviance(family: Family, rows: Rows, mean: Any) -> Array:

@@ -8,6 +8,7 @@ lane by lane. Nothing raises inside compiled code: a status tells.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import enum
 from typing import Any, Protocol
 
@@ -90,14 +91,29 @@ class Solver(abc.ABC):
         """A solver that goes on from where this one stopped, or None."""
 
 
-def solve(solver: Solver, problem: Problem, start: Array | None) -> State:
-    """Run the solver until its status is decided, then its polish."""
+def solve(
+    solver: Solver, problem: Problem, start: Array | None, limit: Array | None = None
+) -> State:
+    """Run the solver until its status is decided, then its polish.
+
+    `limit`, a traced number, ends the loop early with `max_steps`: a batch lets most of its lanes
+    finish under a low limit, and returns to the others.
+    """
     state = jax.lax.while_loop(
-        lambda state: state.status == RUNNING,
+        lambda state: (state.status == RUNNING) & _within(limit, state.n_iter),
         lambda state: solver.step(problem, state),
         solver.init(problem, start),
     )
-    return state if solver.polish is None else solve(solver.polish, problem, state.beta)
+    cut_short = state.status == RUNNING
+    status = jnp.where(cut_short, as_status(Status.max_steps), state.status)
+    state = dataclasses.replace(state, status=status)
+    if solver.polish is None:
+        return state
+    return solve(solver.polish, problem, state.beta, limit)
+
+
+def _within(limit: Array | None, n_iter: Array) -> Array | bool:
+    return True if limit is None else n_iter < limit
 
 
 def decrement_tolerance(tol: float | None, dtype: Any) -> float:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxglm._types import Array, record
 from jaxglm.designs import Design
 from jaxglm.linalg import solve_pd
-from jaxglm.model import Evaluation, Problem, evaluate, mean_and_slope
+from jaxglm.model import Evaluation, Problem, evaluate, is_unrestricted, mean_and_slope
 from jaxglm.solvers.base import RUNNING, Status, as_status, decide
 
 MAX_HALVINGS = 30
@@ -138,10 +138,10 @@ def _no_worse(state: ScoringState, now: Evaluation, by_slope: bool) -> Array:
 def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Array]:
     """An anchor inside the domain to halve towards, and the first candidate."""
     family, rows = problem.family, problem.rows
-    everywhere = not family.link.domain.bounded and family.mean_space.covers(family.link.range)
+    everywhere = is_unrestricted(family)
     if start is not None and everywhere:
         return start, start
-    mu = family.starting_mu(rows.y, 1.0 if rows.n_trials is None else rows.n_trials)
+    mu = family.starting_mu(rows.y, rows.n_trials)
     level = family.link.g(jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu))))
     level = jnp.where(jnp.isfinite(level), level, 0.0)
     eta = family.link.g(mu)

@@ -1,0 +1,1 @@
+"""Timings of jaxglm beside other fitters; see README.md."""

@@ -1,0 +1,1 @@
+"""One fitter per module: `version()` and `prepare(problem)`, a call that fits it and answers."""

@@ -1,0 +1,167 @@
+"""Floor 9: analysis of deviance, the tables of a model's terms.
+
+The submodels of a table differ by the columns they leave out, so they are fitted as one batch over
+a shared design.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._special import chi2_sf, f_sf
+from jaxglm._types import Array, ArrayLike, record, static
+from jaxglm.fit import Fit
+from jaxglm.linalg import highest, inverse_pd
+from jaxglm.model import Problem, penalised_score, totals
+from jaxglm.solvers import IRLS, Solver
+from jaxglm.submodels import Masked, fit_held, hold
+
+__all__ = ["DevianceTable", "drop_one", "sequential"]
+
+TEST_NAMES = (None, "chisq", "F", "rao")
+TestName = Literal["chisq", "F", "rao"] | None
+
+
+@record
+class DevianceTable:
+    """An analysis of deviance, one entry a term; fields (T,).
+
+    df, deviance: what the term costs and explains; df_resid, residual_deviance: of the model that
+    the row leaves (sequential: with the terms so far; drop_one: without the term). statistic is
+    deviance / scale ("chisq"), that over df ("F"), or Rao's score statistic / scale ("rao");
+    status: a `Status` of each row's fit.
+    """
+
+    df: Array
+    deviance: Array
+    df_resid: Array
+    residual_deviance: Array
+    statistic: Array
+    pvalue: Array
+    status: Array
+    test: str = static()
+
+
+def sequential(
+    problem: Problem,
+    fitted: Fit,
+    groups: Sequence[Sequence[int]],
+    *,
+    test: TestName = None,
+    known_scale: bool | None = None,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+) -> DevianceTable:
+    """Analysis of deviance, terms added in order (type I), as R's anova.glm.
+
+    `groups` are the columns of each term; columns in none (the intercept) are in every model. All
+    models share the scale of `fitted`, the largest; a family's parameter is held at its estimate.
+    test: None takes "F" where the scale is estimated, "chisq" where it is known.
+    """
+    member = _membership(groups, problem.design.shape[1])
+    # Row t holds the columns of the model before term t, and after it.
+    before = np.stack([~member[t:].any(axis=0) for t in range(len(groups))])
+    after = before | member
+    return _table(problem, fitted, before, after, False, test, known_scale, solver)
+
+
+def drop_one(
+    problem: Problem,
+    fitted: Fit,
+    groups: Sequence[Sequence[int]],
+    *,
+    test: TestName = None,
+    known_scale: bool | None = None,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+) -> DevianceTable:
+    """Analysis of deviance, each term left out of the full model by itself, as R's drop1.
+
+    See `sequential`. The statistics use the scale of `fitted`: where R's drop1 takes
+    deviance / df_resid (its F), fit with scale="dev"; its n log(D0 / D1) of a Gaussian model is
+    not given.
+    """
+    member = _membership(groups, problem.design.shape[1])
+    full = np.ones_like(member)
+    return _table(problem, fitted, full & ~member, full, True, test, known_scale, solver)
+
+
+def _membership(groups: Sequence[Sequence[int]], p: int) -> np.ndarray:
+    """Which columns (T, p) belong to which term; raises unless each belongs to at most one."""
+    member = np.zeros((len(groups), p), dtype=bool)
+    for t, columns in enumerate(groups):
+        index = np.asarray(columns, dtype=int)
+        if index.size == 0 or index.min() < 0 or index.max() >= p:
+            raise ValueError(f"groups[{t}]={list(columns)}: allowed are columns 0 to {p - 1}.")
+        member[t, index] = True
+    if len(groups) == 0 or (member.sum(axis=0) > 1).any():
+        raise ValueError("groups: each column belongs to one term at most, and there is one term.")
+    return member
+
+
+def _table(
+    problem: Problem,
+    fitted: Fit,
+    before: np.ndarray,
+    after: np.ndarray,
+    show_before: bool,
+    test: TestName,
+    known_scale: bool | None,
+    solver: Solver,
+) -> DevianceTable:
+    """Each row compares the model of the columns `before` with that of `after`, all in (T, p)."""
+    if test not in TEST_NAMES:
+        raise ValueError(f"test={test!r}: allowed are None, 'chisq', 'F', 'rao'.")
+    known = fitted.family.fixed_scale if known_scale is None else known_scale
+    test = test or ("chisq" if known else "F")
+    dtype = fitted.params.dtype
+    masks = [jnp.asarray(m, dtype) for m in (before, after)]
+    lower, rao, status = _fit_rows(hold(problem, fitted), *masks, solver)
+    # The model after a row is the next row's before it, or the full one.
+    upper = fitted.deviance if show_before else jnp.append(lower[1:], fitted.deviance)
+    df = jnp.asarray((after & ~before).sum(axis=1), dtype)
+    left_out = before if show_before else after
+    df_resid = fitted.df_resid + jnp.asarray((~left_out).sum(axis=1), dtype)
+    table = DevianceTable(
+        df=df,
+        deviance=lower - upper,
+        df_resid=df_resid,
+        residual_deviance=lower if show_before else upper,
+        statistic=(rao if test == "rao" else lower - upper) / fitted.scale,
+        pvalue=df,
+        status=status,
+        test=test,
+    )
+    return _with_pvalues(table, jnp.inf if known else fitted.df_resid)
+
+
+@jax.jit
+def _with_pvalues(table: DevianceTable, denominator: ArrayLike) -> DevianceTable:
+    if table.test != "F":
+        return dataclasses.replace(table, pvalue=chi2_sf(table.statistic, table.df))
+    f = table.statistic / table.df
+    return dataclasses.replace(table, statistic=f, pvalue=f_sf(f, table.df, denominator))
+
+
+@jax.jit
+def _fit_rows(
+    problem: Problem, before: Array, after: Array, solver: Solver
+) -> tuple[Array, Array, Array]:
+    """Deviance of each model `before`, the score statistic of what `after` adds, and the status."""
+    return jax.vmap(partial(_fit_row, problem, solver))(before, after)
+
+
+def _fit_row(
+    problem: Problem, solver: Solver, before: Array, after: Array
+) -> tuple[Array, Array, Array]:
+    found = fit_held(problem, before, jnp.zeros_like(before), None, solver)
+    sums = totals(problem, found.params)
+    larger = dataclasses.replace(problem, design=Masked(problem.design, after))
+    information = totals(larger, found.params).information
+    score = after * penalised_score(problem, found.params)
+    return sums.deviance, score @ highest(inverse_pd(information), score), found.status

@@ -1,0 +1,366 @@
+"""Floor 8: many fits in one call.
+
+Nothing of a fit is written again here: a lane is `fit` under `vmap`, where shared designs become
+matrix products. The engine adds what only a batch needs. Lanes go in chunks small enough to stay
+in cache; chunks go in groups of a few fixed sizes, so that another number of lanes compiles
+nothing; groups are dispatched side by side; lanes unfinished after a few passes are gathered and
+finished among themselves, so that a bad lane does not hold up its neighbours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._types import Array, ArrayLike
+from jaxglm.designs import Augmented, Dense, Design
+from jaxglm.dispersion import Dispersion, as_dispersion
+from jaxglm.families import Family
+from jaxglm.fit import Fit, as_penalty, prepare, solve_prepared, to_host
+from jaxglm.penalties import Penalty
+from jaxglm.solvers import IRLS, Solver, Status
+
+__all__ = ["fit_many"]
+
+# Passes after which the unfinished lanes of a group are gathered.
+FIRST_LIMIT = 8
+# Elements (lanes x rows) of one chunk: eta, mu and w of a chunk stay in a CPU's second-level cache;
+# an accelerator wants enough work to fill it.
+CPU_ELEMENTS = 2**15
+ACCELERATOR_ELEMENTS = 2**27
+MOST_CHUNKS = 64
+
+
+class _Inputs(NamedTuple):
+    """All arguments that lanes may share or not, as one pytree."""
+
+    X: Any
+    y: Any
+    family: Family
+    offset: Any
+    var_weights: Any
+    freq_weights: Any
+    n_trials: Any
+    penalty: Penalty | None
+    dispersion: Dispersion
+    start: Any
+
+
+class _Plan(NamedTuple):
+    """What is compiled in: the structure of the inputs, which leaves have lanes, how to solve."""
+
+    treedef: Any
+    mapped: tuple[bool, ...]
+    chunk: int
+    solver: Solver
+    cov: bool
+
+
+def fit_many(
+    X: ArrayLike | Design,
+    y: ArrayLike,
+    family: Family,
+    *,
+    offset: ArrayLike | None = None,
+    var_weights: ArrayLike | None = None,
+    freq_weights: ArrayLike | None = None,
+    n_trials: ArrayLike | None = None,
+    penalty: Penalty | ArrayLike | None = None,
+    scale: str | ArrayLike | None = None,
+    start: ArrayLike | None = None,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+    chunk_size: int | None = None,
+    dtype: Any = None,
+    progress: bool = False,
+    cov: bool = True,
+    devices: Sequence[Any] | None = None,
+) -> Fit:
+    """Fit B models; every field of the result has a leading axis B.
+
+    Each argument is shared (its shape in `fit`) or has a leading axis B: X (n, p), (B, n, p) or
+    `designs.Augmented(shared, varying)` with varying (B, n) or (B, n, k); y, offset, weights and
+    n_trials (n,) or (B, n); the family's and link's parameters, `scale` and a scalar penalty
+    strength () or (B,); a penalty vector (p,) or (B, p), a matrix (p, p) or (B, p, p); start (p,)
+    or (B, p). Where B = p, a penalty of shape (p,) or (p, p) is taken as shared.
+
+    chunk_size: lanes that are computed together (None: from the number of rows). dtype: None for
+    float64 from NumPy and pandas, an array's own for `jax.Array`. progress: show a bar. cov=False
+    leaves out the covariance. devices: those to spread the lanes over (None: JAX's default).
+
+    A lane fails alone, by its `status`; see `Fit.tally`. With traced arguments (under `jit`, `grad`,
+    `vmap`) the lanes go through `jax.lax.map` in chunks, and the result can be differentiated.
+    Raises for shapes that do not fit, naming the argument.
+    """
+    inputs = _Inputs(
+        X, y, family, offset, var_weights, freq_weights, n_trials, penalty, Dispersion(), start
+    )
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs))
+    dtype = _lane_dtype(X, y) if dtype is None else jnp.dtype(dtype)
+    scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
+    with scope:
+        inputs = _as_arrays(inputs, scale, dtype, host=not traced)
+        n, p = _design_shape(inputs.X)
+        lanes, mapped = _find_lanes(inputs, n, p)
+        leaves, treedef = jax.tree.flatten(inputs)
+        plan = _Plan(treedef, mapped, _chunk_size(chunk_size, n, lanes), solver, cov)
+        if traced:
+            own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
+            shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
+            return _map_lanes(plan, own, shared, None)
+        return _drive(plan, leaves, lanes, devices, progress)
+
+
+def _map_lanes(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
+    """The lanes of a group, chunk by chunk."""
+
+    def lane(own: list[Array]) -> Fit:
+        mine, common = iter(own), iter(shared)
+        leaves = [next(mine) if m else next(common) for m in plan.mapped]
+        inputs: _Inputs = jax.tree.unflatten(plan.treedef, leaves)
+        problem, invalid = prepare(
+            inputs.X,
+            inputs.y,
+            inputs.family,
+            offset=inputs.offset,
+            var_weights=inputs.var_weights,
+            freq_weights=inputs.freq_weights,
+            n_trials=inputs.n_trials,
+            penalty=inputs.penalty,
+        )
+        return solve_prepared(
+            problem, invalid, inputs.start, inputs.dispersion, plan.solver, limit, plan.cov
+        )
+
+    return jax.lax.map(lane, own, batch_size=plan.chunk)
+
+
+@partial(jax.jit, static_argnums=0)
+def _fit_group(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
+    return _map_lanes(plan, own, shared, limit)
+
+
+def _drive(
+    plan: _Plan, leaves: list[Any], lanes: int, devices: Sequence[Any] | None, progress: bool
+) -> Fit:
+    """Groups side by side under a low step limit, then the unfinished lanes together."""
+    targets = list(devices) if devices else [None]
+    own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
+    common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
+    shared = [[jax.device_put(leaf, target) for leaf in common] for target in targets]
+    # Scoped settings belong to a thread, so the workers are told.
+    wide = jax.config.jax_enable_x64
+
+    def run(index: np.ndarray, which: int, limit: int | None) -> Fit:
+        with jax.enable_x64(wide):
+            mine = [jax.device_put(_take(leaf, index), targets[which]) for leaf in own]
+            bound = None if limit is None else jnp.asarray(limit, jnp.int32)
+            return jax.block_until_ready(_fit_group(plan, mine, shared[which], bound))
+
+    with _bar(lanes, progress) as advance:
+
+        def run_all(indices: list[np.ndarray], limit: int | None) -> Fit:
+            parts = _side_by_side(run, indices, len(targets), limit, advance)
+            return _join(parts, indices)
+
+        result = run_all(_groups(np.arange(lanes), plan.chunk), FIRST_LIMIT)
+        unfinished = np.flatnonzero(np.asarray(result.status) == int(Status.max_steps))
+        if unfinished.size == 0:
+            return result
+        rest = run_all(_groups(unfinished, plan.chunk), None)
+        return jax.tree.map(lambda whole, new: whole.at[unfinished].set(new), result, rest)
+
+
+def _side_by_side(
+    run: Callable[[np.ndarray, int, int | None], Fit],
+    indices: list[np.ndarray],
+    devices: int,
+    limit: int | None,
+    advance: Callable[[Fit], None],
+) -> list[Fit]:
+    """Run the groups from a few host threads, so that every core or device has one in hand."""
+    parts = []
+    with ThreadPoolExecutor(max(devices, min(len(indices), os.cpu_count() or 1))) as pool:
+        pending = [pool.submit(run, index, i % devices, limit) for i, index in enumerate(indices)]
+        try:
+            for future in pending:
+                parts.append(future.result())
+                advance(parts[-1])
+        finally:
+            for future in pending:
+                future.cancel()
+    return parts
+
+
+def _groups(lanes: np.ndarray, chunk: int) -> list[np.ndarray]:
+    """Lane numbers in groups of one size, from a few sizes: chunk times a power of two.
+
+    The last group overlaps the one before; fewer lanes than a chunk are filled up with the first.
+    """
+    count = lanes.size
+    if count <= chunk:
+        size = min(chunk, 1 << (count - 1).bit_length())
+        return [np.resize(lanes, size)]
+    # Eight groups or more keep several cores evenly busy.
+    chunks = 1 << max(0, (count // (8 * chunk)).bit_length() - 1)
+    size = chunk * min(chunks, MOST_CHUNKS)
+    starts = [*range(0, count - size, size), count - size]
+    return [lanes[start : start + size] for start in starts]
+
+
+def _join(parts: list[Fit], indices: list[np.ndarray]) -> Fit:
+    """The lanes of all groups in order, each once."""
+    lanes = np.concatenate(indices)
+    _, first = np.unique(lanes, return_index=True)
+    if len(parts) == 1:
+        return parts[0] if first.size == lanes.size else jax.tree.map(lambda v: v[first], parts[0])
+    # Only the last group can repeat lanes of the one before.
+    extra = lanes.size - first.size
+    parts = [*parts[:-1], jax.tree.map(lambda v: v[extra:], parts[-1])]
+    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
+
+
+def _take(leaf: Any, index: np.ndarray) -> Any:
+    """The lanes `index` of a leaf; a contiguous run without a copy where that can be."""
+    start, size = int(index[0]), index.size
+    if size > 1 and index[-1] - start != size - 1:
+        return leaf[index]
+    if isinstance(leaf, np.ndarray):
+        return leaf[start : start + size]
+    return jax.lax.dynamic_slice_in_dim(leaf, start, size)
+
+
+def _chunk_size(chunk_size: int | None, n: int, lanes: int) -> int:
+    if chunk_size is not None:
+        if int(chunk_size) != chunk_size or chunk_size < 1:
+            raise ValueError(f"chunk_size={chunk_size}: allowed are None and integers >= 1.")
+        return min(int(chunk_size), lanes)
+    on_cpu = jax.default_backend() == "cpu"
+    elements = CPU_ELEMENTS if on_cpu else ACCELERATOR_ELEMENTS
+    # A power of two, so that neighbouring problem sizes choose alike.
+    return 1 << max(3, (elements // n).bit_length() - 1)
+
+
+def _lane_dtype(X: Any, y: Any) -> Any:
+    """float64 for host data, the arrays' own dtype for `jax.Array`."""
+    leaves = [leaf for leaf in jax.tree.leaves((X, y)) if isinstance(leaf, jax.Array)]
+    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.result_type(*floating) if floating else np.dtype(np.float64)
+
+
+def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
+    """All leaves as arrays of one dtype, on the host where they came from it."""
+
+    def convert(leaf: Any) -> Any:
+        if isinstance(leaf, jax.Array):
+            return leaf.astype(dtype)
+        return np.asarray(leaf, dtype)
+
+    def array(name: str) -> Any:
+        value = getattr(inputs, name)
+        return None if value is None else convert(to_host(name, value))
+
+    X = inputs.X
+    X = jax.tree.map(convert, X) if isinstance(X, Design) else convert(to_host("X", X))
+    family = inputs.family() if isinstance(inputs.family, type) else inputs.family
+    rows = {name: array(name) for name in ("y", *_ROW_ARGUMENTS, "start")}
+    if host and family.counts_trials and rows["n_trials"] is None and _is_binary(rows["y"]):
+        family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
+    return _Inputs(
+        X=X,
+        family=jax.tree.map(convert, family),
+        penalty=jax.tree.map(convert, as_penalty(inputs.penalty)),
+        dispersion=jax.tree.map(convert, as_dispersion(scale, dtype)),
+        **rows,
+    )
+
+
+_ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
+
+
+def _is_binary(y: Any) -> bool:
+    return bool(((y == 0) | (y == 1)).all())
+
+
+def _find_lanes(inputs: _Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:
+    """B, and for every leaf of `inputs` whether it has the lane axis."""
+    lanes: dict[str, int] = {}
+    mapped = []
+    for field, value in zip(_Inputs._fields, inputs, strict=True):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+            shape, name = np.shape(leaf), field + jax.tree_util.keystr(path)
+            alone, in_lanes = _allowed_shapes(name, inputs, n, p)
+            own = shape not in alone
+            if own and (not shape or shape[1:] not in in_lanes):
+                options = ", ".join([*map(str, alone), *(f"(B, *{s})" for s in in_lanes)])
+                raise ValueError(f"{name}: shape {shape}; allowed are {options}.")
+            mapped.append(own)
+            if own:
+                lanes[name] = shape[0]
+    if not lanes:
+        raise ValueError("fit_many: no argument has a lane axis B; use fit for a single model.")
+    if len(set(lanes.values())) > 1:
+        raise ValueError(f"fit_many: arguments differ in their number of lanes B: {lanes}.")
+    return next(iter(lanes.values())), tuple(mapped)
+
+
+def _allowed_shapes(name: str, inputs: _Inputs, n: int, p: int) -> tuple[Any, Any]:
+    """The shapes of a leaf that is shared, and of one lane of a leaf that is not."""
+    field = name.split(".")[0].split("[")[0]
+    if field == "X":
+        if name == "X.varying":
+            k = np.shape(inputs.X.varying)[-1]
+            return ((n,),), ((n,), (n, k))
+        columns = np.shape(inputs.X.shared)[-1] if name == "X.shared" else p
+        return ((n, columns),), ((n, columns),)
+    if field == "y":
+        rows = ((n,), (n, 2)) if inputs.family.counts_trials else ((n,),)
+        return rows, rows
+    if field in _ROW_ARGUMENTS:
+        return ((), (n,)), ((n,),)
+    if field == "start":
+        return ((p,),), ((p,),)
+    if field == "penalty":
+        return ((), (p,), (p, p)), ((), (p,), (p, p))
+    return ((),), ((),)
+
+
+def _design_shape(X: Any) -> tuple[int, int]:
+    """(n, p) of one lane's design."""
+    if isinstance(X, Augmented):
+        n, q = np.shape(X.shared)[-2:]
+        varying = np.shape(X.varying)
+        return n, q + (varying[-1] if len(varying) == 3 else 1)
+    array = X.X if isinstance(X, Dense) else X
+    if np.ndim(array) not in (2, 3):
+        raise ValueError(f"X: shape {np.shape(array)}; allowed are (n, p) and (B, n, p).")
+    n, p = np.shape(array)[-2:]
+    return n, p
+
+
+@contextlib.contextmanager
+def _bar(lanes: int, progress: bool) -> Iterator[Callable[[Fit], None]]:
+    """A function to call with every finished group; it moves a progress bar where one is wanted."""
+    if not progress:
+        yield lambda part: None
+        return
+    import tqdm  # an optional dependency: extra `progress`
+
+    with tqdm.tqdm(total=lanes, unit="fit") as bar:
+        failed = 0
+
+        def advance(part: Fit) -> None:
+            nonlocal failed
+            failed += int(np.sum(np.asarray(part.status) != int(Status.converged)))
+            bar.set_postfix_str(f"{failed} unfinished or failed", refresh=False)
+            bar.update(min(part.status.shape[0], lanes - bar.n))
+
+        yield advance

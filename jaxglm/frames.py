@@ -1,0 +1,247 @@
+"""Floor 10: the host's side of the door: arrays, names and missing values, checked and aligned.
+
+Data may come as arrays, lists, pandas or polars; names are taken off here and kept. Whatever is
+wrong is said before anything is computed, by the argument's name, with what was got and what is
+allowed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm.families import Family
+from jaxglm.links import Log
+
+MISSING = ("none", "drop", "raise")
+
+
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """float64 inside, whatever the process's flag; also a decorator of host functions."""
+    with jax.enable_x64(True):
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A model's data as float64 arrays of n rows, and the names of its columns.
+
+    `offset` includes log(exposure). `has_offset` tells whether either was given, `rows` which rows
+    of the input were kept.
+    """
+
+    endog: np.ndarray
+    exog: np.ndarray
+    offset: np.ndarray | None
+    freq_weights: np.ndarray | None
+    var_weights: np.ndarray | None
+    n_trials: np.ndarray | None
+    endog_name: str
+    exog_names: tuple[str, ...]
+    has_offset: bool
+    has_exposure: bool
+    rows: np.ndarray
+
+    @property
+    def present(self) -> np.ndarray:
+        """Which rows have a weight."""
+        present = np.ones(len(self.endog), dtype=bool)
+        for weight in (self.freq_weights, self.var_weights, self.n_trials):
+            present &= True if weight is None else weight > 0
+        return present
+
+
+def read_frame(
+    endog: Any,
+    exog: Any,
+    family: Family,
+    *,
+    offset: Any,
+    exposure: Any,
+    freq_weights: Any,
+    var_weights: Any,
+    n_trials: Any,
+    missing: str,
+) -> Frame:
+    """Read and check the arguments of `GLM`."""
+    if missing not in MISSING:
+        raise ValueError(f"GLM(missing={missing!r}): allowed are {', '.join(map(repr, MISSING))}.")
+    X = to_matrix("GLM(exog=...)", exog)
+    y = to_float("GLM(endog=...)", endog)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    n = X.shape[0]
+    pairs = family.counts_trials and y.ndim == 2 and y.shape[1] == 2
+    if y.shape[0] != n or not (y.ndim == 1 or pairs):
+        also = f" or ({n}, 2) for (success, failure)" if family.counts_trials else ""
+        raise ValueError(
+            f"GLM(endog=...): shape {y.shape}; exog has {n} rows, so allowed is ({n},){also}."
+        )
+    if exposure is not None and type(family.link) is not Log:
+        raise ValueError(
+            f"GLM(exposure=...): needs the log link, the link is {type(family.link).__name__}; "
+            "use offset."
+        )
+    rows = {
+        "offset": offset,
+        "exposure": exposure,
+        "freq_weights": freq_weights,
+        "var_weights": var_weights,
+        "n_trials": n_trials,
+    }
+    columns = {k: _to_rows(f"GLM({k}=...)", v, n) for k, v in rows.items()}
+    keep = _complete_rows({"endog": y, "exog": X} | columns, missing)
+    y, X = y[keep], X[keep]
+    columns = {k: None if v is None else v[keep] for k, v in columns.items()}
+    y, columns["n_trials"] = _split_pairs(y, columns["n_trials"], pairs)
+    _check_values(y, X, columns, family)
+    offsets = [columns["offset"]] if columns["offset"] is not None else []
+    offsets += [np.log(columns["exposure"])] if columns["exposure"] is not None else []
+    return Frame(
+        endog=y,
+        exog=X,
+        offset=sum(offsets) if offsets else None,
+        freq_weights=columns["freq_weights"],
+        var_weights=columns["var_weights"],
+        n_trials=columns["n_trials"],
+        endog_name=str(getattr(endog, "name", None) or "y"),
+        exog_names=column_names(exog, X),
+        has_offset=offset is not None,
+        has_exposure=exposure is not None,
+        rows=np.flatnonzero(keep),
+    )
+
+
+def to_float(name: str, value: Any) -> np.ndarray:
+    """value as a float64 array; TypeError for anything that is not real numbers."""
+    if hasattr(value, "toarray"):
+        raise TypeError(f"{name}: a sparse matrix; allowed are dense arrays (use .toarray()).")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f'{name}: a masked array; fill it with NaN and pass missing="drop".')
+    array = np.asarray(value)
+    if array.dtype.kind == "O":
+        array = _from_objects(name, array)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: dtype {array.dtype}; allowed are real numbers and booleans.")
+    return array.astype(np.float64)
+
+
+def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
+    """Objects that are all numbers or missing (None, pandas' NA), as nullable columns give them."""
+    flat = [np.nan if v is None or str(v) in ("<NA>", "NaT") else v for v in array.ravel()]
+    strange = next((v for v in flat if isinstance(v, str) or not np.isscalar(v)), None)
+    if strange is not None:
+        raise TypeError(f"{name}: contains {strange!r}; allowed are real numbers and booleans.")
+    return np.array(flat, dtype=np.float64).reshape(array.shape)
+
+
+def to_matrix(name: str, value: Any) -> np.ndarray:
+    """A design (n, p) with at least one row and column."""
+    X = to_float(name, value)
+    if X.ndim == 1:
+        raise ValueError(
+            f"{name}: shape {X.shape}; allowed is (n, p): reshape one column by x[:, None]."
+        )
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(f"{name}: shape {X.shape}; allowed is (n, p) with n, p >= 1.")
+    return X
+
+
+def _to_rows(name: str, value: Any, n: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    array = to_float(name, value)
+    if array.shape not in ((n,), ()):
+        raise ValueError(f"{name}: shape {array.shape}; allowed are ({n},) and a number.")
+    return np.broadcast_to(array, (n,))
+
+
+def column_names(exog: Any, X: np.ndarray) -> tuple[str, ...]:
+    """The frame's own names, or const, x1, x2, ... as statsmodels names array columns."""
+    own = getattr(exog, "columns", None)
+    if own is not None:
+        return tuple(str(name) for name in own)
+    constant = np.ptp(X, axis=0) == 0
+    first = int(np.argmax(constant & (X[0] != 0))) if np.any(constant & (X[0] != 0)) else -1
+    others = iter(range(1, X.shape[1] + 1))
+    return tuple("const" if j == first else f"x{next(others)}" for j in range(X.shape[1]))
+
+
+def _complete_rows(arrays: dict[str, np.ndarray | None], missing: str) -> np.ndarray:
+    """The rows to keep: all, or those without NaN in any argument; raises unless dropping."""
+    present = {k: v for k, v in arrays.items() if v is not None}
+    n = present["exog"].shape[0]
+    keep = np.ones(n, dtype=bool)
+    for name, array in present.items():
+        bad = np.isnan(array.reshape(n, -1)).any(axis=1)
+        if missing != "drop" and bad.any():
+            raise ValueError(
+                f"GLM({name}=...): NaN in {bad.sum()} rows (first at row {bad.argmax()}); "
+                'pass missing="drop" to leave them out.'
+            )
+        keep &= ~bad
+    if not keep.any():
+        raise ValueError('GLM(missing="drop"): every row has a missing value; none is left.')
+    return keep
+
+
+def _split_pairs(
+    y: np.ndarray, n_trials: np.ndarray | None, pairs: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(success, failure) columns as proportions with trials; counts must not be negative."""
+    if not pairs:
+        return y, n_trials
+    if n_trials is not None:
+        raise ValueError("GLM(n_trials=...): endog's (success, failure) columns give them already.")
+    _refuse("GLM(endog=...)", (y < 0).any(axis=1), "negative", "counts (success, failure) >= 0")
+    trials = y.sum(axis=1)
+    return np.divide(y[:, 0], trials, out=np.zeros_like(trials), where=trials > 0), trials
+
+
+def _check_values(
+    y: np.ndarray, X: np.ndarray, columns: dict[str, np.ndarray | None], family: Family
+) -> None:
+    """Raise on the first value that no model of the family can have."""
+    _refuse("GLM(exog=...)", ~np.isfinite(X).all(axis=1), "infinite", "finite numbers")
+    weights = {k: columns[k] for k in ("freq_weights", "var_weights", "n_trials")}
+    present = np.ones(len(y), dtype=bool)
+    for name, weight in weights.items():
+        if weight is not None:
+            bad = ~(np.isfinite(weight) & (weight >= 0))
+            _refuse(f"GLM({name}=...)", bad, "negative or infinite", "finite numbers >= 0")
+            present &= weight > 0
+    if not present.any():
+        raise ValueError("GLM: the weights of all rows are 0; nothing is left to fit.")
+    if columns["offset"] is not None:
+        bad = ~np.isfinite(columns["offset"])
+        _refuse("GLM(offset=...)", bad, "infinite", "finite numbers")
+    if columns["exposure"] is not None:
+        bad = ~(np.isfinite(columns["exposure"]) & (columns["exposure"] > 0))
+        _refuse("GLM(exposure=...)", bad, "zero, negative or infinite", "finite numbers > 0")
+    if columns["n_trials"] is not None and not family.counts_trials:
+        raise ValueError(
+            f"GLM(n_trials=...): only for Binomial; the family is {type(family).__name__}."
+        )
+    outside = present & ~np.asarray(family.in_support(jnp.asarray(y)))
+    if outside.any():
+        hint = "; code the two classes as 0 and 1, or" if family.counts_trials else ""
+        hint += " divide counts by n_trials" if family.counts_trials else ""
+        raise ValueError(
+            f"GLM(endog=...): {outside.sum()} values outside the support (first at row "
+            f"{outside.argmax()}: {y[outside.argmax()]:g}); {type(family).__name__} needs endog in "
+            f"{family.support}{hint}."
+        )
+
+
+def _refuse(name: str, bad: np.ndarray, what: str, allowed: str) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{name}: {bad.sum()} {what} values (first at row {bad.argmax()}); allowed are "
+            f"{allowed}."
+        )

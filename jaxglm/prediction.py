@@ -1,0 +1,308 @@
+"""Floor 9: what a fitted model says about means and new observations, and marginal effects.
+
+All from the family, the coefficients and their covariance; no fit is needed, and the covariance
+may be any of `covariance`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
+from jaxglm._types import Array, ArrayLike, inexact, record
+from jaxglm.designs import Design, as_design
+from jaxglm.families import Family
+from jaxglm.linalg import highest
+
+__all__ = [
+    "Margins",
+    "MeanIntervals",
+    "ObservationIntervals",
+    "average_marginal_effects",
+    "mean_intervals",
+    "observation_intervals",
+    "predict",
+    "simulate",
+    "simulated_intervals",
+]
+
+WHICH = ("mean", "linear", "var_unscaled")
+KINDS = ("dydx", "eyex", "dyex", "eydx")
+Which = Literal["mean", "linear", "var_unscaled"]
+Kind = Literal["dydx", "eyex", "dyex", "eydx"]
+
+
+@record
+class MeanIntervals:
+    """Predicted means with standard errors (delta method) and limits; fields (n,).
+
+    linear, linear_se: the linear predictor, offset included, and its standard error.
+    """
+
+    mean: Array
+    se: Array
+    lower: Array
+    upper: Array
+    linear: Array
+    linear_se: Array
+
+
+@record
+class ObservationIntervals:
+    """Limits for a new observation of each row; fields (n,)."""
+
+    mean: Array
+    lower: Array
+    upper: Array
+
+
+@record
+class Margins:
+    """Average marginal effects of k columns, with delta-method errors; fields (k,)."""
+
+    effect: Array
+    se: Array
+    statistic: Array
+    pvalue: Array
+    lower: Array
+    upper: Array
+
+
+def predict(
+    family: Family,
+    params: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    which: Which = "mean",
+) -> Array:
+    """The mean, the linear predictor or V(mean) (n,) at the rows of X (n, p)."""
+    if which not in WHICH:
+        raise ValueError(f"which={which!r}: allowed are {', '.join(map(repr, WHICH))}.")
+    eta = _linear(_as_rows(X), params, offset)
+    if which == "linear":
+        return eta
+    mean = family.link.at(eta)[0]
+    return mean.mu if which == "mean" else family.variance_at(mean)
+
+
+def mean_intervals(
+    family: Family,
+    params: Array,
+    cov: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    alpha: ArrayLike = 0.05,
+    method: Literal["endpoint", "delta"] = "endpoint",
+    df: ArrayLike | None = None,
+) -> MeanIntervals:
+    """Means at the rows of X (n, p) with limits at level 1 - alpha.
+
+    "endpoint" maps the limits of eta, eta -+ c se(eta), which keeps them in the mean space; where
+    they leave the link's domain (1/mu at eta <= 0) the limit is the mean at its edge. "delta" is
+    mu -+ c se(mu), se(mu) = |d mu / d eta| se(eta). c: t's quantile on df, the normal's if None.
+    """
+    if method not in ("endpoint", "delta"):
+        raise ValueError(f"method={method!r}: allowed are 'endpoint', 'delta'.")
+    design = _as_rows(X)
+    eta = _linear(design, params, offset)
+    eta_se = jnp.sqrt(design.leverage(cov))
+    mean, slope = family.link.at(eta)
+    se = jnp.abs(slope) * eta_se
+    c = _cutoff(alpha, df, eta)
+    if method == "delta":
+        return MeanIntervals(mean.mu, se, mean.mu - c * se, mean.mu + c * se, eta, eta_se)
+    domain = family.link.domain
+    ends = [jnp.clip(eta + d * c * eta_se, domain.low, domain.high) for d in (-1.0, 1.0)]
+    a, b = (family.link.at(end)[0].mu for end in ends)
+    # A decreasing link swaps them.
+    return MeanIntervals(mean.mu, se, jnp.minimum(a, b), jnp.maximum(a, b), eta, eta_se)
+
+
+def observation_intervals(
+    family: Family,
+    params: Array,
+    cov: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    scale: ArrayLike = 1.0,
+    var_weights: ArrayLike = 1.0,
+    n_trials: ArrayLike = 1.0,
+    alpha: ArrayLike = 0.05,
+    df: ArrayLike | None = None,
+) -> ObservationIntervals:
+    """Limits for a new observation: mu -+ c sqrt(scale V(mu) / (v m) + se(mu)^2).
+
+    With c the t quantile on df, exact for the Gaussian with identity link and a common scale, as
+    R's predict.lm. Elsewhere an approximation that wants a near-normal response, cut off at the
+    ends of the family's support; `simulated_intervals` does not assume that.
+    """
+    found = mean_intervals(family, params, cov, X, offset)
+    variance = scale * family.variance(found.mean) / (inexact(var_weights) * n_trials)
+    half = _cutoff(alpha, df, found.mean) * jnp.sqrt(variance + found.se**2)
+    ends = [found.mean - half, found.mean + half]
+    low, high = (jnp.clip(e, family.support.low, family.support.high) for e in ends)
+    return ObservationIntervals(found.mean, low, high)
+
+
+def simulated_intervals(
+    key: Array,
+    family: Family,
+    params: Array,
+    cov: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    scale: ArrayLike = 1.0,
+    var_weights: ArrayLike | None = None,
+    n_trials: ArrayLike = 1.0,
+    alpha: ArrayLike = 0.05,
+    n_draws: int = 2000,
+) -> ObservationIntervals:
+    """Limits for a new observation: quantiles of draws from the family.
+
+    Each draw takes coefficients from N(params, cov), then a response at them, so both sources of
+    error count and the shape of the law is kept: counts get whole limits. The error of a limit
+    falls as 1 / sqrt(n_draws). A draw whose linear predictor leaves the link's domain is left out.
+    """
+    coefficient_key, response_key = jax.random.split(key)
+    design = _as_rows(X)
+    eta = _linear(design, params, offset)
+    # cov may be singular (coefficients under constraints): eigenvectors, not Cholesky.
+    values, vectors = jnp.linalg.eigh(cov)
+    root = vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
+    z = jax.random.normal(coefficient_key, (n_draws, params.shape[0]), eta.dtype)
+    etas = eta[None, :] + jax.vmap(design.predictor)(highest(z, root.T))
+    inside = family.link.domain.contains(etas)
+    mu = family.link.at(jnp.where(inside, etas, eta[None, :]))[0].mu
+    draw = simulate(response_key, family, mu, scale, n_trials, var_weights)
+    draw = jnp.where(inside, draw, jnp.nan)
+    level = jnp.asarray(alpha, eta.dtype) / 2.0
+    # Limits that were drawn themselves: of a count, whole.
+    low = jnp.nanquantile(draw, level, axis=0, method="lower")
+    high = jnp.nanquantile(draw, 1.0 - level, axis=0, method="higher")
+    return ObservationIntervals(family.link.at(eta)[0].mu, low, high)
+
+
+def simulate(
+    key: Array,
+    family: Family,
+    mu: ArrayLike,
+    scale: ArrayLike = 1.0,
+    n_trials: ArrayLike = 1.0,
+    var_weights: ArrayLike | None = None,
+    n_draws: int | None = None,
+) -> Array:
+    """Responses drawn at means mu (...): mu's shape, or (n_draws, ...) with independent draws.
+
+    Var y = scale V(mu) / var_weights. A binomial draw is a proportion of n_trials. Families whose
+    scale is 1 are not drawn with var_weights: no count has that variance.
+    """
+    if var_weights is not None and family.fixed_scale:
+        raise ValueError(
+            f"var_weights: {type(family).__name__} has no dispersion to divide; allowed is None."
+        )
+    mu = inexact(mu)
+    mu = mu if n_draws is None else jnp.broadcast_to(mu, (n_draws, *mu.shape))
+    weight = jnp.ones((), mu.dtype) if var_weights is None else jnp.asarray(var_weights, mu.dtype)
+    phi, trials = jnp.asarray(scale, mu.dtype) / weight, jnp.asarray(n_trials, mu.dtype)
+    phi, trials = (jnp.broadcast_to(v, mu.shape) for v in (phi, trials))
+    return family.sample(key, mu, phi, trials)
+
+
+def average_marginal_effects(
+    family: Family,
+    params: Array,
+    cov: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    columns: tuple[int, ...] | None = None,
+    at: Literal["overall", "mean"] = "overall",
+    kind: Kind = "dydx",
+    discrete: tuple[int, ...] = (),
+    alpha: ArrayLike = 0.05,
+    df: ArrayLike | None = None,
+) -> Margins:
+    """The effect of each column on the mean, averaged over the rows with `weights` (n,).
+
+    kind: "dydx" d mu/d x; "eyex" (elasticity), "dyex" and "eydx" take the logarithm of mu (ey), of
+    x (ex) or of both. at="mean" takes it at the weighted mean of rows and offset instead. Columns
+    listed in `discrete` (0/1 dummies) get the difference of mu, or log mu, between 1 and 0 with
+    the other columns as they are; "eyex" and "dyex" make no sense there and raise. A column
+    that is a function of another is not followed. columns None: all, a constant one too.
+    Errors by the delta method, with the exact Jacobian in the coefficients; the rows are fixed.
+    """
+    if kind not in KINDS or at not in ("overall", "mean"):
+        raise ValueError(
+            f"at={at!r}, kind={kind!r}: allowed are 'overall', 'mean' and {', '.join(KINDS)}."
+        )
+    if discrete and kind.endswith("ex"):
+        raise ValueError(f"kind={kind!r}: a discrete column has no log; allowed are dydx, eydx.")
+    X = _as_array(X)
+    n, p = X.shape
+    offset = jnp.zeros(n, X.dtype) if offset is None else jnp.asarray(offset, X.dtype)
+    share = jnp.ones(n, X.dtype) if weights is None else jnp.asarray(weights, X.dtype)
+    share = share / jnp.sum(share)
+    # Rows of weight 0 may hold anything.
+    X = jnp.where(share[:, None] > 0, X, 0.0)
+    offset = jnp.where(share > 0, offset, 0.0)
+    if at == "mean":
+        X, offset = highest(share, X)[None, :], (share @ offset)[None]
+        share = jnp.ones(1, X.dtype)
+    picked = tuple(range(p)) if columns is None else tuple(columns)
+
+    def effects(beta: Array) -> Array:
+        rows = [_effect(family, beta, X, offset, j, kind, j in discrete) for j in picked]
+        return jnp.stack([jnp.sum(jnp.where(share > 0, share * row, 0.0)) for row in rows])
+
+    effect, jacobian = effects(params), jax.jacfwd(effects)(params)
+    se = jnp.sqrt(jnp.sum(highest(jacobian, cov) * jacobian, axis=1))
+    statistic, half = effect / se, _cutoff(alpha, df, se) * se
+    return Margins(effect, se, statistic, _two_sided(statistic, df), effect - half, effect + half)
+
+
+def _effect(
+    family: Family,
+    beta: Array,
+    X: Array,
+    offset: Array,
+    j: int,
+    kind: Kind,
+    discrete: bool,
+) -> Array:
+    """The effect of column j in each row (n,)."""
+
+    def response(x: Array) -> Array:
+        mean = family.link.at(eta + beta[j] * (x - X[:, j]))[0]
+        return mean.log if kind.startswith("ey") else mean.mu
+
+    eta = highest(X, beta) + offset
+    if discrete:
+        return response(jnp.ones_like(eta)) - response(jnp.zeros_like(eta))
+    slope = jax.jvp(response, (X[:, j],), (jnp.ones_like(eta),))[1]
+    return slope * X[:, j] if kind.endswith("ex") else slope
+
+
+def _as_rows(X: ArrayLike | Design) -> Design:
+    return as_design(X if isinstance(X, Design) else inexact(X))
+
+
+def _as_array(X: ArrayLike | Design) -> Array:
+    return X.weighted_rows(jnp.ones(X.shape[0], X.dtype)) if isinstance(X, Design) else inexact(X)
+
+
+def _linear(design: Design, params: Array, offset: ArrayLike | None) -> Array:
+    eta = design.predictor(params)
+    return eta if offset is None else eta + jnp.asarray(offset, eta.dtype)
+
+
+@jax.jit
+def _cutoff(alpha: ArrayLike, df: ArrayLike | None, like: Array) -> Array:
+    return -t_quantile(jnp.asarray(alpha, like.dtype) / 2.0, jnp.inf if df is None else df)
+
+
+@jax.jit
+def _two_sided(statistic: Array, df: ArrayLike | None) -> Array:
+    return two_sided_normal(statistic) if df is None else two_sided_t(statistic, df)

@@ -1,0 +1,617 @@
+"""Floor 10: GLMResults, names put back on the numbers of a single fit.
+
+Numbers that a summary needs are stored; what needs the data (residuals, influence, profiles) asks
+`working`, which a saved or pickled result has left behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm import covariance, diagnostics, intervals, prediction
+from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
+from jaxglm._tables import Summary
+from jaxglm.anova import DevianceTable, drop_one, sequential
+from jaxglm.families import Family
+from jaxglm.fit import Fit
+from jaxglm.frames import float64, to_float, to_matrix
+from jaxglm.hypotheses import parse_hypotheses
+from jaxglm.inference import (
+    Contrasts,
+    LikelihoodRatioTest,
+    ScoreTest,
+    WaldTest,
+    contrasts,
+    likelihood_ratio,
+    score_test,
+    wald,
+)
+from jaxglm.model import Problem, loglike
+from jaxglm.solvers import Status
+from jaxglm.storage import read_results, write_results
+from jaxglm.summaries import summarize
+from jaxglm.working import Working
+
+__all__ = ["FitWarning", "GLMResults"]
+
+
+class FitWarning(UserWarning):
+    """A fit that did not converge, or whose design is rank deficient."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GLMResults:
+    """A fitted GLM: host numbers under statsmodels' names.
+
+    Aliased coefficients are NaN. `nobs` counts rows with a weight, `n_total` sums freq_weights;
+    df_resid = n_total - rank, df_model = rank - 1 (rank without a constant), df_null counts the
+    null model's. null_deviance and llnull are those of the intercept (of linkinv(offset) where the
+    design has no constant), with the null model's own scale. z and chi-squared unless `use_t`.
+    """
+
+    params: np.ndarray
+    normalized_cov_params: np.ndarray
+    cov: np.ndarray
+    scale: float
+    deviance: float
+    null_deviance: float
+    pearson_chi2: float
+    llf: float
+    llnull: float
+    nobs: int
+    n_total: float
+    rank: int
+    k_constant: int
+    df_resid_inference: float
+    n_iter: int
+    status: Status
+    family: Family
+    family_parameter_se: float
+    endog_names: str
+    exog_names: tuple[str, ...]
+    has_offset: bool
+    has_exposure: bool
+    method: str
+    cov_type: str
+    use_t: bool
+    model: Any = None
+    working: Working | None = None
+
+    @property
+    def converged(self) -> bool:
+        """Whether the status is `converged`."""
+        return self.status == Status.converged
+
+    @property
+    def df_model(self) -> int:
+        """rank - 1, or the rank where the design has no constant."""
+        return self.rank - self.k_constant
+
+    @property
+    def df_resid(self) -> float:
+        """n_total - rank."""
+        return self.n_total - self.rank
+
+    @property
+    def df_null(self) -> float:
+        """n_total less 1 where there is a constant."""
+        return self.n_total - self.k_constant
+
+    @property
+    def aliased(self) -> np.ndarray:
+        """Which coefficients are not estimable (p,)."""
+        return np.isnan(np.diagonal(self.normalized_cov_params)) & np.isnan(self.params)
+
+    @property
+    def bse(self) -> np.ndarray:
+        """Standard errors (p,)."""
+        return np.sqrt(np.diagonal(self.cov))
+
+    @property
+    def tvalues(self) -> np.ndarray:
+        """params / bse (p,): z, or t where `use_t`."""
+        return self.params / self.bse
+
+    @property
+    def df_test(self) -> float | None:
+        """Degrees of freedom of t and F tests, or None for z and chi-squared."""
+        return self.df_resid_inference if self.use_t else None
+
+    @property
+    @float64()
+    def pvalues(self) -> np.ndarray:
+        """Two-sided p-values (p,) of `tvalues`."""
+        t = jnp.asarray(self.tvalues)
+        return np.asarray(two_sided_t(t, self.df_test) if self.use_t else two_sided_normal(t))
+
+    @float64()
+    def conf_int(self, alpha: float = 0.05, method: str = "wald") -> np.ndarray:
+        """Limits (p, 2) at level 1 - alpha, by "wald", "profile" (as R's confint) or "score"."""
+        df = self.df_test
+        if method == "wald":
+            half = -float(t_quantile(alpha / 2.0, np.inf if df is None else df)) * self.bse
+            return np.column_stack([self.params - half, self.params + half])
+        if method not in ("profile", "score"):
+            raise ValueError(f"conf_int(method={method!r}): allowed are 'wald', 'profile', 'score'.")
+        working = self._working("conf_int")
+        problem, fitted = working.in_columns(self.model.exog)
+        chosen = intervals.profile_interval if method == "profile" else intervals.score_interval
+        return working.spread(np.asarray(chosen(problem, fitted, alpha, df)))
+
+    def cov_params(self) -> np.ndarray:
+        """The covariance (p, p) of the coefficients, of the kind `cov_type`."""
+        return self.cov
+
+    @float64()
+    def with_covariance(
+        self,
+        cov_type: str = "nonrobust",
+        *,
+        use_t: bool | None = None,
+        groups: Any = None,
+        maxlags: int | None = None,
+        kernel: str = "bartlett",
+        use_correction: bool = True,
+        bread: str = "expected",
+    ) -> GLMResults:
+        """The same fit with another covariance.
+
+        "nonrobust": expected information; "observed"; "HC0" to "HC4" as R's sandwich; "cluster":
+        `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`, as Stata's
+        regress and statsmodels, and df_resid_inference G - 1; "HAC": `maxlags`, with n/(n - k)
+        where `use_correction`. bread: "expected" (R) or "observed" information (statsmodels).
+        """
+        use_t = self.use_t if use_t is None else use_t
+        if cov_type == self.cov_type and groups is None and maxlags is None:
+            return dataclasses.replace(self, use_t=use_t)
+        working = self._working("cov_type")
+        problem, fitted, df = working.problem, working.fitted, self.df_resid
+        if cov_type in ("nonrobust", "observed"):
+            information = "expected" if cov_type == "nonrobust" else "observed"
+            cov = covariance.model_based(problem, fitted, information)
+        elif cov_type in covariance.HETEROSCEDASTIC:
+            cov = covariance.heteroscedastic(problem, fitted, cov_type, bread=bread)
+        elif cov_type == "cluster":
+            labels, count = self._cluster_labels(groups)
+            kind = "HC1" if use_correction else "HC0"
+            cov = covariance.clustered(
+                problem, fitted, labels, kind, adjust=use_correction, bread=bread
+            )
+            df = float(count - 1)
+        elif cov_type == "HAC":
+            if maxlags is None:
+                raise ValueError('cov_type="HAC": needs maxlags, an integer >= 0.')
+            cov = covariance.autocorrelated(
+                problem, fitted, maxlags, kernel, adjust=use_correction, bread=bread
+            )
+        else:
+            allowed = ", ".join((*_MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC"))
+            raise ValueError(f"cov_type={cov_type!r}: allowed are {allowed}.")
+        return dataclasses.replace(
+            self,
+            cov=working.covariance(cov),
+            cov_type=cov_type,
+            use_t=use_t,
+            df_resid_inference=df,
+        )
+
+    @property
+    def aic(self) -> float:
+        """-2 llf + 2 rank, the dispersion not counted (statsmodels); see `info_criteria` for R's."""
+        return -2.0 * self.llf + 2.0 * self.rank
+
+    @property
+    def bic(self) -> float:
+        """-2 llf + rank log(n_total)."""
+        return -2.0 * self.llf + self.rank * float(np.log(self.n_total))
+
+    @property
+    def bic_deviance(self) -> float:
+        """deviance - df_resid log(n_total), Stata's."""
+        return self.deviance - self.df_resid * float(np.log(self.n_total))
+
+    @float64()
+    def info_criteria(
+        self, crit: str = "aic", scale: float | None = None, dk_params: int = 0
+    ) -> float:
+        """aic, bic or qaic, with dk_params more parameters and the likelihood at `scale`.
+
+        R's AIC of Gaussian, Gamma and InverseGaussian is "aic" with scale = deviance / n_total and
+        dk_params = 1. qaic = -2 llf(scale=1) / scale + 2 (rank + dk_params), at `scale` or the
+        fitted one.
+        """
+        k = self.rank + dk_params
+        if crit == "qaic":
+            over = self.scale if scale is None else scale
+            return -2.0 * self.llf_scaled(1.0) / over + 2.0 * k
+        if crit not in ("aic", "bic"):
+            raise ValueError(f"info_criteria(crit={crit!r}): allowed are 'aic', 'bic', 'qaic'.")
+        llf = self.llf if scale is None else self.llf_scaled(scale)
+        return -2.0 * llf + k * (2.0 if crit == "aic" else float(np.log(self.n_total)))
+
+    @float64()
+    def llf_scaled(self, scale: float | None = None) -> float:
+        """The log-likelihood at the fitted coefficients and another scale."""
+        working = self._working("llf_scaled")
+        fitted, rows = working.fitted, working.problem.rows
+        phi = jnp.asarray(self.scale if scale is None else scale)
+        return float(loglike(fitted.family, rows, phi, fitted.deviance))
+
+    def pseudo_rsquared(self, kind: str = "cs") -> float:
+        """"cs" Cox-Snell, "mcf" McFadden, "nagelkerke", or "d2" deviance explained.
+
+        n is the sum of freq_weights, and llnull stands at the null model's own scale.
+        """
+        gain = 2.0 * (self.llnull - self.llf) / self.n_total
+        if kind == "cs":
+            return float(-np.expm1(gain))
+        if kind == "mcf":
+            return 1.0 - self.llf / self.llnull
+        if kind == "nagelkerke":
+            return float(np.expm1(gain) / np.expm1(2.0 * self.llnull / self.n_total))
+        if kind == "d2":
+            return 1.0 - self.deviance / self.null_deviance
+        raise ValueError(
+            f"pseudo_rsquared(kind={kind!r}): allowed are 'cs', 'mcf', 'nagelkerke', 'd2'."
+        )
+
+    def _rows(self, function: Any) -> np.ndarray:
+        """A per-row quantity of the fit, one value for each row of the data."""
+        working = self._working(function.__name__)
+        with float64():
+            return np.asarray(function(working.problem, working.fitted))[: self.model.nobs]
+
+    @property
+    def fittedvalues(self) -> np.ndarray:
+        """The fitted means (n,)."""
+        return self._rows(_fitted_means)
+
+    @property
+    def mu(self) -> np.ndarray:
+        """The fitted means (n,)."""
+        return self.fittedvalues
+
+    @property
+    def resid_response(self) -> np.ndarray:
+        """y - mu (n,)."""
+        return self._rows(diagnostics.resid_response)
+
+    @property
+    def resid_working(self) -> np.ndarray:
+        """(y - mu) g'(mu) (n,)."""
+        return self._rows(diagnostics.resid_working)
+
+    @property
+    def resid_pearson(self) -> np.ndarray:
+        """sqrt(v m) (y - mu) / sqrt(V) (n,), without the scale."""
+        return self._rows(diagnostics.resid_pearson)
+
+    @property
+    def resid_deviance(self) -> np.ndarray:
+        """sign(y - mu) sqrt(v m d) (n,), without the scale."""
+        return self._rows(diagnostics.resid_deviance)
+
+    @property
+    def resid_anscombe(self) -> np.ndarray:
+        """Anscombe's residuals (n,), over the root of the scale."""
+        return self._rows(diagnostics.resid_anscombe)
+
+    @property
+    def resid_anscombe_unscaled(self) -> np.ndarray:
+        """Anscombe's residuals (n,), without the scale."""
+        return self._rows(diagnostics.resid_anscombe_unscaled)
+
+    @float64()
+    def resid_quantile(self, key: Any) -> np.ndarray:
+        """Randomised quantile residuals (n,), standard normal under the model."""
+        working = self._working("resid_quantile")
+        found = diagnostics.resid_quantile(key, working.problem, working.fitted)
+        return np.asarray(found)[: self.model.nobs]
+
+    @float64()
+    def resid_partial(self, centre: bool = True) -> np.ndarray:
+        """Partial residuals (n, p), as R's residuals(type = "partial"); NaN where aliased."""
+        working = self._working("resid_partial")
+        problem, fitted = working.in_columns(self.model.exog)
+        found = diagnostics.resid_partial(problem, fitted, centre=centre)
+        return working.spread(np.asarray(found)[: self.model.nobs].T).T
+
+    @float64()
+    def get_influence(self) -> diagnostics.Influence:
+        """Leverages, Cook's distances and the rest with R's definitions, as NumPy arrays.
+
+        Expected information throughout; dfbeta and dfbetas (n, p) are NaN where aliased.
+        """
+        working = self._working("get_influence")
+        found = diagnostics.influence(working.problem, working.fitted)
+        found = jax.tree.map(lambda v: np.asarray(v)[: self.model.nobs], found)
+        dfbeta = working.coefficients(found.dfbeta.T).T
+        unscaled = np.sqrt(np.diagonal(self.normalized_cov_params))
+        dfbetas = dfbeta / (found.sigma[:, None] * unscaled[None, :])
+        return dataclasses.replace(found, dfbeta=dfbeta, dfbetas=dfbetas)
+
+    @float64()
+    def leave_one_out(self) -> diagnostics.LeaveOneOut:
+        """The exact coefficients (n, p) without each row, and the status (n,) of each refit."""
+        working = self._working("leave_one_out")
+        found = diagnostics.leave_one_out(working.problem, working.fitted)
+        n = self.model.nobs
+        params = working.coefficients(np.asarray(found.params)[:n].T).T
+        return diagnostics.LeaveOneOut(params, np.asarray(found.status)[:n])
+
+    @float64()
+    def predict(
+        self, exog: Any = None, exposure: Any = None, offset: Any = None, which: str = "mean"
+    ) -> np.ndarray:
+        """The "mean", "linear" predictor or "var_unscaled" V(mu) (n,), at exog or in the sample.
+
+        A model fitted with an offset or exposure needs one here. Columns of a frame are matched
+        by name. Aliased coefficients count as 0.
+        """
+        X, shift = self._new_rows(exog, exposure, offset)
+        params = jnp.asarray(np.nan_to_num(self.params))
+        return np.asarray(prediction.predict(self.family, params, X, shift, which))
+
+    @float64()
+    def get_prediction(
+        self,
+        exog: Any = None,
+        exposure: Any = None,
+        offset: Any = None,
+        alpha: float = 0.05,
+        method: str = "endpoint",
+    ) -> prediction.MeanIntervals:
+        """Means with standard errors and limits, "endpoint" (of the linear predictor) or "delta"."""
+        X, shift = self._new_rows(exog, exposure, offset)
+        params, cov = self._estimable()
+        return jax.tree.map(
+            np.asarray,
+            prediction.mean_intervals(
+                self.family, params, cov, X, shift, alpha, method, self.df_test
+            ),
+        )
+
+    @float64()
+    def prediction_interval(
+        self,
+        exog: Any = None,
+        exposure: Any = None,
+        offset: Any = None,
+        alpha: float = 0.05,
+        n_trials: Any = 1.0,
+    ) -> prediction.ObservationIntervals:
+        """Limits for new observations, from their variance and that of the estimated mean."""
+        X, shift = self._new_rows(exog, exposure, offset)
+        params, cov = self._estimable()
+        return jax.tree.map(
+            np.asarray,
+            prediction.observation_intervals(
+                self.family,
+                params,
+                cov,
+                X,
+                shift,
+                scale=self.scale,
+                n_trials=n_trials,
+                alpha=alpha,
+                df=self.df_test,
+            ),
+        )
+
+    @float64()
+    def get_margeff(
+        self, at: str = "overall", method: str = "dydx", dummy: bool = False, alpha: float = 0.05
+    ) -> prediction.Margins:
+        """Average marginal effects of all columns but the constant, with delta-method errors.
+
+        at "overall" or "mean"; method "dydx", "eyex", "dyex" or "eydx"; dummy: 0/1 columns as
+        discrete changes. Weighted by freq_weights, offset respected.
+        """
+        self._working("get_margeff")
+        frame = self.model.frame
+        keep = frame.present
+        X = frame.exog[keep]
+        varying = [j for j in range(X.shape[1]) if np.ptp(X[:, j]) > 0 and not self.aliased[j]]
+        binary = [j for j in varying if np.isin(X[:, j], (0.0, 1.0)).all()] if dummy else []
+        params, cov = self._estimable()
+        found = prediction.average_marginal_effects(
+            self.family,
+            params,
+            cov,
+            X,
+            None if frame.offset is None else frame.offset[keep],
+            None if frame.freq_weights is None else frame.freq_weights[keep],
+            tuple(varying),
+            at,
+            method,
+            tuple(binary),
+            alpha,
+            self.df_test,
+        )
+        return jax.tree.map(np.asarray, found)
+
+    @float64()
+    def simulate(self, key: Any, n_draws: int | None = None) -> np.ndarray:
+        """Responses drawn at the fitted means: (n,), or (n_draws, n)."""
+        self._working("simulate")
+        frame = self.model.frame
+        n_trials = 1.0 if frame.n_trials is None else frame.n_trials
+        weights = None if self.family.fixed_scale else frame.var_weights
+        return np.asarray(
+            prediction.simulate(
+                key, self.family, self.mu, self.scale, n_trials, weights, n_draws
+            )
+        )
+
+    @float64()
+    def wald_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
+        """Test R beta = q jointly: chi-squared, or F where `use_t`.
+
+        hypothesis: R (k, p) or (p,), or text such as "x1 = x2 = 0" or "x1 + 2*x2 = 1, x3 = 0".
+        """
+        R, q = self._hypothesis(hypothesis, q)
+        params, cov = self._estimable()
+        return jax.tree.map(float, wald(params, cov, R, q, self.df_test))
+
+    @float64()
+    def f_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
+        """`wald_test` by F on df_resid_inference."""
+        R, q = self._hypothesis(hypothesis, q)
+        params, cov = self._estimable()
+        return jax.tree.map(float, wald(params, cov, R, q, self.df_resid_inference))
+
+    @float64()
+    def t_test(self, hypothesis: Any, q: Any = None, alpha: float = 0.05) -> Contrasts:
+        """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
+        R, q = self._hypothesis(hypothesis, q)
+        params, cov = self._estimable()
+        found = contrasts(params, cov, R, 0.0 if q is None else q, self.df_test, alpha)
+        return jax.tree.map(np.asarray, found)
+
+    @float64()
+    def compare_lr_test(self, restricted: GLMResults) -> LikelihoodRatioTest:
+        """The likelihood-ratio test against a model nested in this one, by chi-squared and F."""
+        full = self._working("compare_lr_test").fitted
+        small = restricted._working("compare_lr_test").fitted
+        return jax.tree.map(float, likelihood_ratio(small, full))
+
+    @float64()
+    def score_test(self, exog_extra: Any) -> ScoreTest:
+        """Rao's test of columns (n, k) that the model leaves out."""
+        working = self._working("score_test")
+        extra = to_matrix("score_test(exog_extra=...)", exog_extra)
+        if extra.shape[0] != self.model.nobs:
+            raise ValueError(
+                f"score_test(exog_extra=...): {extra.shape[0]} rows; the model has "
+                f"{self.model.nobs}."
+            )
+        found = score_test(working.problem, working.fitted, working.filled(extra).X)
+        return jax.tree.map(np.asarray, found)
+
+    @float64()
+    def anova(
+        self, terms: dict[str, Any] | None = None, kind: str = "sequential", test: str | None = None
+    ) -> DevianceTable:
+        """The analysis of deviance, terms added in order ("sequential") or dropped one by one.
+
+        terms: names and column numbers of each term; by default each column but the constant is
+        one. test: None, "F" where the scale is estimated and "chisq" where it is known.
+        """
+        if kind not in ("sequential", "drop"):
+            raise ValueError(f"anova(kind={kind!r}): allowed are 'sequential', 'drop'.")
+        working = self._working("anova")
+        problem, fitted = working.in_columns(self.model.exog)
+        kept = list(working.factor.kept)
+        if terms is None:
+            varying = [j for j in kept if np.ptp(self.model.exog[:, j]) > 0]
+            terms = {self.exog_names[j]: [j] for j in varying}
+        groups = [[kept.index(j) for j in columns if j in kept] for columns in terms.values()]
+        table = sequential if kind == "sequential" else drop_one
+        return jax.tree.map(np.asarray, table(problem, fitted, groups, test=test))
+
+    def summary(self, alpha: float = 0.05) -> Summary:
+        """The printed summary, as text, HTML in notebooks, Markdown and LaTeX."""
+        return summarize(self, alpha)
+
+    def remove_data(self) -> GLMResults:
+        """The same results without the data: small, and answering all but what needs the rows."""
+        return dataclasses.replace(self, model=None, working=None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return _state_of(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def save(self, path: str | Path) -> None:
+        """Write the results, without the data, to one .npz file that needs no pickle to read."""
+        write_results(path, _state_of(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> GLMResults:
+        """Read what `save` wrote."""
+        return cls(**read_results(path))
+
+    def _working(self, what: str) -> Working:
+        if self.working is None:
+            raise ValueError(f"{what}: needs the data, which saved results have left behind; refit.")
+        return self.working
+
+    def _estimable(self) -> tuple[jax.Array, jax.Array]:
+        """Coefficients and covariance with 0 for the aliased."""
+        return jnp.asarray(np.nan_to_num(self.params)), jnp.asarray(np.nan_to_num(self.cov))
+
+    def _hypothesis(self, hypothesis: Any, q: Any) -> tuple[np.ndarray, Any]:
+        if not isinstance(hypothesis, str):
+            return np.atleast_2d(np.asarray(hypothesis, dtype=np.float64)), q
+        if q is not None:
+            raise ValueError("q: already given by the text of the hypothesis; pass one.")
+        return parse_hypotheses(hypothesis, self.exog_names)
+
+    def _cluster_labels(self, groups: Any) -> tuple[np.ndarray, int]:
+        """Labels for the filled-up rows, and the number of clusters (the fewer of two ways)."""
+        if groups is None:
+            raise ValueError('cov_type="cluster": needs groups, (n,) or (n, 2).')
+        labels = np.asarray(groups)
+        n, length = self.model.nobs, self.working.problem.design.shape[0]
+        if labels.shape[0] != n:
+            raise ValueError(f"groups: {labels.shape[0]} rows; the model has {n}.")
+        present = self.model.frame.present
+        counts = [np.unique(column[present]).size for column in np.atleast_2d(labels.T)]
+        return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
+
+    def _new_rows(self, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any]:
+        """The design and offset (or None) to predict at."""
+        if exog is None and (offset is None and exposure is None):
+            self._working("predict")
+            return self.model.exog, self.model.frame.offset
+        X = self.model.exog if exog is None else self._matched(exog)
+        if (self.has_offset or self.has_exposure) and offset is None and exposure is None:
+            raise ValueError(
+                "predict: the model was fitted with an offset or exposure; pass offset=... or "
+                "exposure=... for the new rows (offset=0 for none)."
+            )
+        return X, _total_offset(offset, exposure, X.shape[0])
+
+    def _matched(self, exog: Any) -> np.ndarray:
+        """exog's columns in the model's order."""
+        names = getattr(exog, "columns", None)
+        if names is not None and set(self.exog_names) <= set(map(str, names)):
+            exog = exog[list(self.exog_names)]
+        X = to_matrix("predict(exog=...)", exog)
+        if X.shape[1] != len(self.exog_names):
+            raise ValueError(
+                f"predict(exog=...): {X.shape[1]} columns; the model has {len(self.exog_names)}."
+            )
+        return X
+
+
+def _fitted_means(problem: Problem, fitted: Fit) -> jax.Array:
+    eta = problem.rows.eta(problem.design.predictor(fitted.params))
+    return fitted.family.link.at(eta)[0].mu
+
+
+def _total_offset(offset: Any, exposure: Any, n: int) -> np.ndarray | None:
+    if offset is None and exposure is None:
+        return None
+    total = np.zeros(n) if offset is None else to_float("predict(offset=...)", offset)
+    if exposure is not None:
+        total = total + np.log(to_float("predict(exposure=...)", exposure))
+    if total.shape not in ((), (n,)) or not np.isfinite(total).all():
+        raise ValueError(
+            f"predict(offset=...): shape {total.shape}; allowed are ({n},) or a number, finite."
+        )
+    return np.broadcast_to(total, (n,))
+
+
+def _state_of(results: GLMResults) -> dict[str, Any]:
+    """The fields that travel: host numbers, and the family with plain parameters."""
+    kept = {f.name: getattr(results, f.name) for f in dataclasses.fields(results)}
+    return kept | {"model": None, "working": None, "family": jax.tree.map(float, results.family)}

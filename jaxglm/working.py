@@ -1,0 +1,144 @@
+"""Floor 10: a fit as it was computed, and the way back to the user's columns.
+
+The fit runs on Q of X[:, kept] = Q R, with rows of weight 0 filling up to a common length; a
+coefficient gamma of Q is beta = R^-1 gamma of X.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm.designs import Dense
+from jaxglm.dispersion import Dispersion, estimate
+from jaxglm.families import Family
+from jaxglm.fit import Fit, fit, is_concentrated
+from jaxglm.linalg import PivotedQR, solve_triangular
+from jaxglm.model import Problem, Rows, Totals, loglike, totals
+
+
+@dataclasses.dataclass(frozen=True)
+class Working:
+    """The factor of the design, the problem on its Q, and the fit of that problem."""
+
+    factor: PivotedQR
+    problem: Problem
+    fitted: Fit
+    dispersion: Dispersion
+
+    @property
+    def width(self) -> int:
+        """Columns of the user's design."""
+        return self.factor.kept.size + self.factor.aliased.size
+
+    def spread(self, v: np.ndarray) -> np.ndarray:
+        """Rows of v, one for each estimable coefficient, among NaN for the aliased ones."""
+        whole = np.full((self.width, *v.shape[1:]), np.nan)
+        whole[self.factor.kept] = v
+        return whole
+
+    def coefficients(self, gamma: Any) -> np.ndarray:
+        """beta (p, ...) from gamma (rank, ...)."""
+        return self.spread(solve_triangular(self.factor.r, np.asarray(gamma)))
+
+    def covariance(self, cov: Any) -> np.ndarray:
+        """The covariance (p, p) of beta from that of gamma: R^-1 C R^-T."""
+        half = self.coefficients(cov)
+        return self.coefficients(half[self.factor.kept].T)
+
+    def in_columns(self, X: np.ndarray) -> tuple[Problem, Fit]:
+        """The problem and its fit in terms of X's estimable columns, for what depends on them."""
+        kept = self.factor.kept
+        problem = dataclasses.replace(self.problem, design=self.filled(X[:, kept]))
+        if problem.penalty is not None and not problem.penalty.adjusts:
+            gamma = problem.penalty.matrix(kept.size, jnp.float64)
+            beta = self.factor.r.T @ gamma @ self.factor.r
+            problem = dataclasses.replace(problem, penalty=type(problem.penalty)(jnp.asarray(beta)))
+        beta = self.coefficients(self.fitted.params)[kept]
+        cov = self.covariance(self.fitted.cov_unscaled)[np.ix_(kept, kept)]
+        fitted = dataclasses.replace(
+            self.fitted, params=jnp.asarray(beta), cov_unscaled=jnp.asarray(cov)
+        )
+        return problem, fitted
+
+    def filled(self, X: np.ndarray) -> Dense:
+        """X as a design of the problem's length."""
+        more = self.problem.design.shape[0] - X.shape[0]
+        filled = np.concatenate([X, np.zeros((more, X.shape[1]))])
+        return Dense(jnp.asarray(filled))
+
+
+class Null(NamedTuple):
+    """The null model: its deviance, and its log-likelihood at its own scale."""
+
+    deviance: float
+    loglike: float
+
+
+def null_model(working: Working, constant: bool) -> Null:
+    """The intercept alone, offset included; without an intercept in the model, the offset alone.
+
+    The family's estimated parameters stay at the full model's, as in R's glm.nb.
+    """
+    problem, family = working.problem, working.fitted.family
+    n = problem.design.shape[0]
+    ones = jnp.ones((n, 1))
+    alone = Problem(Dense(ones), problem.rows, family, None)
+    level = _null_level(alone, family) if constant else jnp.zeros(1)
+    return _null_statistics(alone, level, working.dispersion, constant)
+
+
+def _null_level(alone: Problem, family: Family) -> Any:
+    """The intercept: of the weighted mean, or refitted where an offset shifts the means."""
+    rows = alone.rows
+    if rows.offset is not None:
+        return fit_rows(alone).params
+    weight = rows.weigh(jnp.ones_like(rows.y))
+    mean = jnp.sum(weight * rows.y) / jnp.sum(weight)
+    # A mean on the edge of the mean space has an infinite linear predictor: stop just short.
+    space = family.mean_space
+    tiny = float(np.finfo(np.float64).tiny)
+    mean = jnp.clip(mean, space.low + tiny, space.high - 1e-16) if space.bounded else mean
+    return family.link.g(mean)[None]
+
+
+def fit_rows(problem: Problem) -> Fit:
+    """`fit` of a problem that is already prepared."""
+    rows = problem.rows
+    return fit(
+        problem.design,
+        rows.y,
+        problem.family,
+        offset=rows.offset,
+        var_weights=rows.var_weights,
+        freq_weights=rows.freq_weights,
+        n_trials=rows.n_trials,
+    )
+
+
+def _null_statistics(
+    problem: Problem, level: Any, dispersion: Dispersion, constant: bool
+) -> Null:
+    sums: Totals = jax.jit(totals)(problem, level)
+    n = problem.rows.total_frequency
+    scale = estimate(dispersion, problem, level, sums, n - float(constant))
+    at = sums.deviance / n if is_concentrated(problem.family) else scale
+    llf = loglike(problem.family, problem.rows, at, sums.deviance)
+    return Null(float(sums.deviance), float(llf))
+
+
+def has_constant(factor: PivotedQR, present: np.ndarray) -> bool:
+    """Whether the columns span a constant, as an intercept or as a full set of dummies."""
+    one = present.astype(float)
+    left = one - factor.q @ (factor.q.T @ one)
+    return bool(np.linalg.norm(left) <= 1e-8 * np.linalg.norm(one))
+
+
+def observations(rows: Rows, n: int) -> tuple[int, float]:
+    """The number of the first n rows with a weight, and the sum of their frequencies."""
+    prior = np.ones(n) if rows.prior is None else np.asarray(rows.prior)[:n]
+    return int(np.sum(prior > 0)), float(rows.total_frequency)

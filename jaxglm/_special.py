@@ -64,7 +64,7 @@ def _with_slopes(value: Callable[..., Any], slope: Callable[..., Any]) -> Callab
         return out, total
 
     function.defjvp(rule, symbolic_zeros=True)
-    return function
+    return jax.jit(function)
 
 
 # The slopes are written out because those of the quotient overflow long before its logarithm.
@@ -73,7 +73,7 @@ _log_ratio = _with_slopes(
 )
 
 
-def _log1pmx_over_x(x: Array) -> Array:
+def log1p_excess(x: Array) -> Array:
     """log(1 + x) / x - 1 for x > -1: by s = x / (2 + x), log(1 + x) = 2 atanh(s), when small."""
     small = (x > -0.5) & (x < 0.5)
     near = jnp.where(small, x, 0)
@@ -93,7 +93,7 @@ def deviance_term(y: ArrayLike, mu: ArrayLike) -> Array:
     y1, mu1 = jnp.where(usable, y, 1), jnp.where(usable, mu, 1)
     excess = (mu1 - y1) / y1
     near = jnp.abs(excess) < 0.5
-    by_series = -(mu1 - y1) * _log1pmx_over_x(jnp.where(near, excess, 0))
+    by_series = -(mu1 - y1) * log1p_excess(jnp.where(near, excess, 0))
     by_log = y1 * _log_ratio(y1, mu1) + (mu1 - y1)
     return jnp.where(usable, jnp.where(near, by_series, by_log), mu)
 
@@ -126,7 +126,7 @@ def nb_log_norm(y: ArrayLike, alpha: ArrayLike) -> Array:
     """
     y, alpha = _align(y, alpha)
     growth = alpha * y
-    main = y * _log1pmx_over_x(growth) + (y - 0.5) * jnp.log1p(growth)
+    main = y * log1p_excess(growth) + (y - 0.5) * jnp.log1p(growth)
     return main + _stirling_of_inverse(alpha / (1 + growth)) - _stirling_of_inverse(alpha)
 
 

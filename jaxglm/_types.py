@@ -15,22 +15,41 @@ ArrayLike = jax.typing.ArrayLike
 _T = TypeVar("_T")
 
 
-def static(**options: Any) -> Any:
+def static(default: Any = dataclasses.MISSING) -> Any:
     """A field of a `record` that belongs to its structure: compiled in, not traced."""
-    return dataclasses.field(metadata={"static": True}, **options)
+    return dataclasses.field(default=default, metadata={"static": True})
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(static,))
 def record(cls: type[_T]) -> type[_T]:
     """Make `cls` a frozen dataclass and a JAX pytree; `static()` fields are structure, not leaves.
 
-    Records compare by identity, since their leaves may be arrays.
+    Records compare by identity, since their leaves may be arrays. Rebuilding one from its leaves
+    does not run its checks again: leaves may then be tracers or placeholders.
     """
     cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
-    meta = [f.name for f in fields if f.metadata.get("static")]
-    data = [f.name for f in fields if not f.metadata.get("static")]
-    return jax.tree_util.register_dataclass(cls, data_fields=data, meta_fields=meta)
+    meta = tuple(f.name for f in fields if f.metadata.get("static"))
+    data = tuple(f.name for f in fields if not f.metadata.get("static"))
+    keys = tuple(jax.tree_util.GetAttrKey(name) for name in data)
+
+    def flatten(row: Any) -> tuple[Any, Any]:
+        return [getattr(row, name) for name in data], tuple(getattr(row, name) for name in meta)
+
+    def flatten_with_keys(row: Any) -> tuple[Any, Any]:
+        leaves, aux = flatten(row)
+        return list(zip(keys, leaves, strict=True)), aux
+
+    def unflatten(aux: Any, leaves: Any) -> Any:
+        row = object.__new__(cls)
+        for name, value in zip((*data, *meta), (*leaves, *aux), strict=True):
+            object.__setattr__(row, name, value)
+        return row
+
+    # Not `register_dataclass`: two classes with as many fields then have equal tree structures
+    # (JAX 0.10), and a compiled function may be reused for the wrong family.
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
 
 
 @dataclasses.dataclass(frozen=True)

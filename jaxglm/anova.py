@@ -20,7 +20,7 @@ from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.fit import Fit
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, penalised_score, totals
-from jaxglm.solvers import IRLS, Solver
+from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.submodels import Masked, fit_held, hold
 
 __all__ = ["DevianceTable", "drop_one", "sequential"]
@@ -36,7 +36,7 @@ class DevianceTable:
     df, deviance: what the term costs and explains; df_resid, residual_deviance: of the model that
     the row leaves (sequential: with the terms so far; drop_one: without the term). statistic is
     deviance / scale ("chisq"), that over df ("F"), or Rao's score statistic / scale ("rao");
-    status: a `Status` of each row's fit.
+    status: a `Status` of each row's fit; one that did not converge leaves NaN.
     """
 
     df: Array
@@ -142,10 +142,11 @@ def _table(
 
 @jax.jit
 def _with_pvalues(table: DevianceTable, denominator: ArrayLike) -> DevianceTable:
-    if table.test != "F":
-        return dataclasses.replace(table, pvalue=chi2_sf(table.statistic, table.df))
-    f = table.statistic / table.df
-    return dataclasses.replace(table, statistic=f, pvalue=f_sf(f, table.df, denominator))
+    by_f = table.test == "F"
+    statistic = table.statistic / table.df if by_f else table.statistic
+    tail = f_sf(statistic, table.df, denominator) if by_f else chi2_sf(statistic, table.df)
+    pvalue = jnp.where(jnp.isnan(statistic), jnp.nan, tail)
+    return dataclasses.replace(table, statistic=statistic, pvalue=pvalue)
 
 
 @jax.jit
@@ -164,4 +165,7 @@ def _fit_row(
     larger = dataclasses.replace(problem, design=Masked(problem.design, after))
     information = totals(larger, found.params).information
     score = after * penalised_score(problem, found.params)
-    return sums.deviance, score @ highest(inverse_pd(information), score), found.status
+    # The deviance of a fit that stopped short is no minimum, and a test with it no test.
+    sound = jnp.where(found.status == int(Status.converged), 1.0, jnp.nan)
+    rao = score @ highest(inverse_pd(information), score)
+    return sound * sums.deviance, sound * rao, found.status

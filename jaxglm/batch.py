@@ -96,8 +96,8 @@ def fit_many(
     float64 from NumPy and pandas, an array's own for `jax.Array`. progress: show a bar. cov=False
     leaves out the covariance. devices: those to spread the lanes over (None: JAX's default).
 
-    A lane fails alone, by its `status`; see `Fit.tally`. With traced arguments (under `jit`, `grad`,
-    `vmap`) the lanes go through `jax.lax.map` in chunks, and the result can be differentiated.
+    A lane fails alone, by its `status`; see `Fit.tally`. With traced arguments (under `jit`,
+    `grad`, `vmap`) lanes go through `jax.lax.map` in chunks, and the result can be differentiated.
     Raises for shapes that do not fit, naming the argument.
     """
     inputs = _Inputs(

@@ -59,6 +59,16 @@ class Dataset:
             exog_names=("const", *self.exog_names),
         )
 
+    @property
+    def response(self) -> dict[str, FloatArray]:
+        """The response under its name, as `GLM` takes it."""
+        return {self.endog_name: self.endog}
+
+    @property
+    def design(self) -> dict[str, FloatArray]:
+        """The columns of `exog` under their names, as `GLM` takes them."""
+        return dict(zip(self.exog_names, self.exog.T, strict=True))
+
 
 def scotland() -> Dataset:
     """The vote of 1997 on tax powers for the Scottish parliament, by council district (n = 32).

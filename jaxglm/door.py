@@ -58,8 +58,8 @@ class GLM:
     endog (n,), for Binomial 0/1, proportions with `n_trials`, or (success, failure) (n, 2); exog
     (n, p), no intercept is added; family an instance or class of `jaxglm.families`, or its name
     (default Gaussian). offset (n,) is added to the linear predictor, log(exposure) too.
-    var_weights are precisions, freq_weights replications; a row of weight 0 is gone. missing: "none"
-    and "raise" refuse NaN, "drop" leaves out rows with NaN in any argument.
+    var_weights are precisions, freq_weights replications; a row of weight 0 is gone. missing:
+    "none" and "raise" refuse NaN, "drop" leaves out rows with NaN in any argument.
 
     Raises ValueError or TypeError on bad data, naming the argument.
     """
@@ -146,7 +146,9 @@ class GLM:
         chosen = solver if solver is not None else _as_solver(method, tol, maxiter)
         start = None
         if start_params is not None:
-            start = jnp.asarray(factor.r @ _checked_start(start_params, self.exog.shape[1])[factor.kept])
+            start = jnp.asarray(
+                factor.r @ _checked_start(start_params, self.exog.shape[1])[factor.kept]
+            )
         problem = self._problem(factor.q, _turn(as_penalty(penalty), factor))
         dispersion = as_dispersion(scale, np.float64)
         fitted = solve_prepared(problem, jnp.asarray(False), start, dispersion, chosen)
@@ -260,9 +262,7 @@ class GLM:
         found = score_jacobian(problem, beta) if observed else totals(problem, beta).information
         return np.asarray(found) / self._scale_at(params, scale)
 
-    def hessian(
-        self, params: Any, scale: float | None = None, observed: bool = True
-    ) -> np.ndarray:
+    def hessian(self, params: Any, scale: float | None = None, observed: bool = True) -> np.ndarray:
         """The second derivative (p, p) of the log-likelihood, or its expectation."""
         return -self.information(params, scale, observed)
 

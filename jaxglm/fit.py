@@ -73,6 +73,16 @@ class Fit:
         """Whether the status is `Status.converged`."""
         return self.status == int(Status.converged)
 
+    @property
+    def failed(self) -> np.ndarray:
+        """The numbers of the lanes whose status is not `converged`, on the host."""
+        return np.flatnonzero(np.asarray(self.status) != int(Status.converged))
+
+    def tally(self) -> dict[str, int]:
+        """How many lanes ended with each status, on the host; statuses of no lane left out."""
+        counts = np.bincount(np.ravel(self.status), minlength=len(Status))
+        return {status.name: int(counts[status]) for status in Status if counts[status]}
+
 
 def fit(
     X: ArrayLike | Design,
@@ -166,7 +176,9 @@ def _clean(
     """Replace what must not be computed with, and say whether any of it counted."""
     design, spoiled = design.cleaned()
     y, offset, n_trials = arrays["y"], arrays["offset"], arrays["n_trials"]
-    weights = [arrays[k] for k in ("var_weights", "freq_weights", "n_trials") if arrays[k] is not None]
+    weights = [
+        arrays[k] for k in ("var_weights", "freq_weights", "n_trials") if arrays[k] is not None
+    ]
     wrong = jnp.zeros_like(spoiled)
     prior = None
     for weight in weights:
@@ -218,7 +230,9 @@ def solve_prepared(
     at = sums.deviance / n if is_concentrated(family) else scale
     llf = loglike(family, problem.rows, at, sums.deviance)
     sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
-    status = jnp.where((status == int(Status.converged)) & ~sound, as_status(Status.diverged), status)
+    status = jnp.where(
+        (status == int(Status.converged)) & ~sound, as_status(Status.diverged), status
+    )
     status = jnp.where(invalid, as_status(Status.invalid_data), status)
     void = invalid | (status == int(Status.singular))
     result = Fit(
@@ -264,6 +278,7 @@ def is_concentrated(family: Family) -> bool:
 
 
 def as_penalty(penalty: Penalty | ArrayLike | None) -> Penalty | None:
+    """A `Penalty` as it is, a bare strength as a `Ridge`."""
     return penalty if penalty is None or isinstance(penalty, Penalty) else Ridge(penalty)
 
 
@@ -284,7 +299,10 @@ def _split_counts(
     # A negative count must not pass as a proportion: 3 of 3 - 1, say.
     sound = (y[:, 0] >= 0) & (y[:, 1] >= 0)
     share = y[:, 0] / jnp.where(trials > 0, trials, 1.0)
-    return arrays | {"y": jnp.where(sound, share, jnp.nan), "n_trials": jnp.where(sound, trials, 1.0)}
+    return arrays | {
+        "y": jnp.where(sound, share, jnp.nan),
+        "n_trials": jnp.where(sound, trials, 1.0),
+    }
 
 
 def _require_shape(name: str, value: Array, shape: tuple[int, ...]) -> None:
@@ -296,8 +314,7 @@ def to_host(name: str, value: Any) -> Any:
     """A real array, or a `jax.Array` as it is; raises TypeError for other kinds of numbers."""
     value = value if isinstance(value, jax.Array) else np.asarray(value)
     kind = jnp.dtype(value.dtype)
-    real = jnp.issubdtype(kind, jnp.integer) or jnp.issubdtype(kind, jnp.floating) or kind == bool
-    if not real:
+    if not any(jnp.issubdtype(kind, real) for real in (jnp.integer, jnp.floating, jnp.bool_)):
         raise TypeError(f"{name}: dtype {kind}; allowed are real numbers and booleans.")
     return value
 

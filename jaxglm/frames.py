@@ -1,15 +1,15 @@
 """Floor 10: the host's side of the door: arrays, names and missing values, checked and aligned.
 
-Data may come as arrays, lists, pandas or polars; names are taken off here and kept. Whatever is
-wrong is said before anything is computed, by the argument's name, with what was got and what is
-allowed.
+Data may come as arrays, lists, pandas, polars or mappings of columns; names are taken off here
+and kept. Whatever is wrong is said before anything is computed, by the argument's name, with what
+was got and what is allowed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -110,7 +110,7 @@ def read_frame(
         freq_weights=columns["freq_weights"],
         var_weights=columns["var_weights"],
         n_trials=columns["n_trials"],
-        endog_name=str(getattr(endog, "name", None) or "y"),
+        endog_name=_response_name(endog),
         exog_names=column_names(exog, X),
         has_offset=offset is not None,
         has_exposure=exposure is not None,
@@ -120,7 +120,9 @@ def read_frame(
 
 def to_float(name: str, value: Any) -> np.ndarray:
     """value as a float64 array; TypeError for anything that is not real numbers."""
-    if hasattr(value, "toarray"):
+    if isinstance(value, Mapping):
+        value = np.column_stack([np.asarray(column) for column in value.values()])
+    if getattr(value, "toarray", None) is not None:
         raise TypeError(f"{name}: a sparse matrix; allowed are dense arrays (use .toarray()).")
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f'{name}: a masked array; fill it with NaN and pass missing="drop".')
@@ -164,13 +166,19 @@ def _to_rows(name: str, value: Any, n: int) -> np.ndarray | None:
 
 def column_names(exog: Any, X: np.ndarray) -> tuple[str, ...]:
     """The frame's own names, or const, x1, x2, ... as statsmodels names array columns."""
-    own = getattr(exog, "columns", None)
+    own = exog.keys() if isinstance(exog, Mapping) else getattr(exog, "columns", None)
     if own is not None:
         return tuple(str(name) for name in own)
     constant = np.ptp(X, axis=0) == 0
     first = int(np.argmax(constant & (X[0] != 0))) if np.any(constant & (X[0] != 0)) else -1
     others = iter(range(1, X.shape[1] + 1))
     return tuple("const" if j == first else f"x{next(others)}" for j in range(X.shape[1]))
+
+
+def _response_name(endog: Any) -> str:
+    if isinstance(endog, Mapping):
+        return " + ".join(map(str, endog))
+    return str(getattr(endog, "name", None) or "y")
 
 
 def _complete_rows(arrays: dict[str, np.ndarray | None], missing: str) -> np.ndarray:

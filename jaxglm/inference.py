@@ -116,7 +116,8 @@ def _contrasts(
     se = jnp.sqrt(jnp.sum(highest(R, cov) * R, axis=1))
     statistic = (estimate - q) / se
     half = -t_quantile(jnp.asarray(alpha, se.dtype) / 2.0, jnp.inf if df is None else df) * se
-    pvalue = two_sided_normal(statistic) if df is None else two_sided_t(statistic, df)
+    tail = two_sided_normal(statistic) if df is None else two_sided_t(statistic, df)
+    pvalue = jnp.where(jnp.isnan(statistic), jnp.nan, tail)
     return Contrasts(estimate, se, statistic, pvalue, estimate - half, estimate + half)
 
 
@@ -139,7 +140,7 @@ def _wald(params: Array, cov: Array, R: Array, q: Array, df: ArrayLike | None) -
     joint = highest(R, highest(cov, R.T))
     size = jnp.sqrt(jnp.diagonal(joint))
     # On the scale of correlations a rank can be seen whatever the units of the columns.
-    values, vectors = jnp.linalg.eigh(joint / size / size[:, None])
+    values, vectors = jnp.linalg.eigh(joint / size[None, :] / size[:, None])
     tolerance = 1e2 * R.shape[0] * jnp.finfo(values.dtype).eps
     kept = values > tolerance
     along = highest(gap / size, vectors)
@@ -148,9 +149,9 @@ def _wald(params: Array, cov: Array, R: Array, q: Array, df: ArrayLike | None) -
     statistic = jnp.where(contradiction | ~jnp.all(jnp.isfinite(values)), jnp.nan, statistic)
     rank = jnp.sum(kept).astype(statistic.dtype)
     if df is None:
-        return WaldTest(statistic, rank, jnp.full_like(rank, jnp.inf), chi2_sf(statistic, rank))
+        return WaldTest(statistic, rank, jnp.full_like(rank, jnp.inf), _tail(statistic, rank))
     f = statistic / rank
-    return WaldTest(f, rank, jnp.asarray(df, rank.dtype), f_sf(f, rank, df))
+    return WaldTest(f, rank, jnp.asarray(df, rank.dtype), _tail(f, rank, df))
 
 
 def likelihood_ratio(
@@ -176,7 +177,7 @@ def likelihood_ratio(
     _require_nested(df, chi2)
     denominator = jnp.full_like(df, jnp.inf) if known else full.df_resid
     f = chi2 / df
-    pvalue, f_pvalue = jax.jit(chi2_sf)(chi2, df), jax.jit(f_sf)(f, df, denominator)
+    pvalue, f_pvalue = _tail(chi2, df), _tail(f, df, denominator)
     return LikelihoodRatioTest(deviance, df, denominator, scale, chi2, pvalue, f, f_pvalue)
 
 
@@ -223,7 +224,7 @@ def _score_test_at(
     score, inverse = penalised_score(problem, params), inverse_pd(sums.information)
     statistic = score @ highest(inverse, score) / scale
     z = score * jnp.sqrt(jnp.diagonal(inverse) / scale)
-    return ScoreTest(statistic, df, chi2_sf(statistic, df), z, two_sided_normal(z))
+    return ScoreTest(statistic, df, _tail(statistic, df), z, two_sided_normal(z))
 
 
 def adjust_pvalues(p: ArrayLike, method: Literal["bh", "holm", "bonferroni"] = "bh") -> Array:
@@ -307,4 +308,11 @@ def _score_test(
     statistic = score @ highest(inverse_pd(information), score) / phi
     df = jnp.asarray(extra.shape[1], phi.dtype)
     z = score / jnp.sqrt(phi * jnp.diagonal(information))
-    return ScoreTest(statistic, df, chi2_sf(statistic, df), z, two_sided_normal(z))
+    return ScoreTest(statistic, df, _tail(statistic, df), z, two_sided_normal(z))
+
+
+@jax.jit
+def _tail(statistic: Array, df: Array, denominator: ArrayLike | None = None) -> Array:
+    """P(F > statistic), or chi-squared's where the denominator is None; NaN of a NaN."""
+    tail = chi2_sf(statistic, df) if denominator is None else f_sf(statistic, df, denominator)
+    return jnp.where(jnp.isnan(statistic), jnp.nan, tail)

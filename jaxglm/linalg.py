@@ -46,11 +46,11 @@ def _solve_pd_rule(size: int, batched: list[bool], matrix: Array, vector: Array)
     vector = vector if batched[1] else jnp.broadcast_to(vector, (size, *vector.shape))
     if matrix.shape[-1] > UNROLLED_ORDER:
         lower = jax.vmap(_checked_cholesky)(matrix)
-        return jax.vmap(lambda low, v: jax.scipy.linalg.cho_solve((low, True), v))(
-            lower, vector
-        ), True
-    factor = _unrolled_cholesky(jnp.moveaxis(matrix, 0, -1))
-    return _unrolled_solve(factor, vector.T).T, True
+        solve = jax.vmap(lambda low, v: jax.scipy.linalg.cho_solve((low, True), v))
+        return solve(lower, vector), True
+    root = _unrolled_root(jnp.moveaxis(matrix, 0, -1))
+    half = jnp.sum(root * vector.T[None], axis=1)
+    return jnp.sum(root * half[:, None], axis=0).T, True
 
 
 @jax.custom_jvp
@@ -75,12 +75,8 @@ def _inverse_pd(matrix: Array) -> Array:
 def _inverse_pd_rule(size: int, batched: list[bool], matrix: Array) -> Any:
     if matrix.shape[-1] > UNROLLED_ORDER:
         return jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(matrix), True
-    p = matrix.shape[-1]
-    factor = _unrolled_cholesky(jnp.moveaxis(matrix, 0, -1))
-    columns = [
-        _unrolled_solve(factor, jnp.zeros((p, size), matrix.dtype).at[j].set(1.0)) for j in range(p)
-    ]
-    return jnp.moveaxis(jnp.stack(columns, 1), -1, 0), True
+    root = _unrolled_root(jnp.moveaxis(matrix, 0, -1))
+    return jnp.moveaxis(jnp.sum(root[:, :, None] * root[:, None], axis=0), -1, 0), True
 
 
 def _inverse_from_cholesky(lower: Array) -> Array:
@@ -105,33 +101,25 @@ def _power_of_two(diagonal: Array) -> Array:
     return jnp.ldexp(jnp.ones_like(diagonal), -(exponent // 2))
 
 
-def _unrolled_cholesky(a: Array) -> list[Array]:
-    """Columns j of the lower factor, each (p - j, B), of symmetric a (p, p, B)."""
+def _unrolled_root(a: Array) -> Array:
+    """M (p, p, B) with M'M = A^-1 for symmetric a (p, p, B): the inverse of its Cholesky factor.
+
+    Gaussian elimination of [A, I] with the batch as the last axis, one fused operation a column;
+    NaN in the lanes where a pivot is no more than rounding error.
+    """
     p = a.shape[0]
     tolerance = _pivot_tolerance(p, a.dtype)
-    columns: list[Array] = []
+    eye = jnp.broadcast_to(jnp.eye(p, dtype=a.dtype)[:, :, None], a.shape)
+    rows, scales = jnp.concatenate([a, eye], axis=1), []
     for j in range(p):
-        column = a[j:, j]
-        for k, done in enumerate(columns):
-            column = column - done[j - k :] * done[j - k : j - k + 1]
-        pivot = jnp.where(column[0] > tolerance * a[j, j], column[0], jnp.nan)
-        columns.append(column * jax.lax.rsqrt(pivot)[None])
-    return columns
-
-
-def _unrolled_solve(columns: list[Array], v: Array) -> Array:
-    """Solve L L' x = v for v (p, B) by forward and back substitution."""
-    p = len(columns)
-    rest = v
-    forward = []
-    for j, column in enumerate(columns):
-        forward.append(rest[0] / column[0])
-        rest = rest[1:] - column[1:] * forward[-1][None]
-    x: list[Array] = [forward[-1]] * p
-    for j in reversed(range(p)):
-        tail = sum((columns[j][i - j] * x[i] for i in range(j + 1, p)), jnp.zeros_like(v[0]))
-        x[j] = (forward[j] - tail) / columns[j][0]
-    return jnp.stack(x)
+        pivot = rows[j, j]
+        pivot = jnp.where(pivot > tolerance * a[j, j], pivot, jnp.nan)
+        scales.append(jax.lax.rsqrt(pivot))
+        below = (np.arange(p) > j)[:, None]
+        share = jnp.where(below, rows[:, j] / pivot[None], 0.0)
+        # A step of its own: fused with the next, it would be computed again for each use.
+        rows = jax.lax.optimization_barrier(rows - share[:, None] * rows[j][None])
+    return rows[:, p:] * jnp.stack(scales)[:, None]
 
 
 class PivotedQR(NamedTuple):

@@ -250,7 +250,9 @@ class Power(Link):
     domain: ClassVar[Interval] = POSITIVE
 
     def __post_init__(self) -> None:
-        if isinstance(self.power, (int, float)) and (self.power == 0 or not np.isfinite(self.power)):
+        if isinstance(self.power, (int, float)) and (
+            self.power == 0 or not np.isfinite(self.power)
+        ):
             raise ValueError(
                 f"Power(power={self.power}): power must be finite and not 0; use Log() for 0."
             )
@@ -314,7 +316,7 @@ class InverseSquared(Link):
 
 @record
 class NegativeBinomial(Link):
-    """eta = log(mu / (mu + 1/alpha)) < 0. Canonical for the NegativeBinomial family at its alpha."""
+    """eta = log(mu / (mu + 1/alpha)) < 0. Canonical for the NegativeBinomial at its alpha."""
 
     alpha: ArrayLike = 1.0
     domain: ClassVar[Interval] = Interval(-np.inf, 0.0)

@@ -59,7 +59,8 @@ class Rows:
         """The number of observations: the sum of freq_weights over rows that count."""
         if self.prior is None:
             return jnp.asarray(self.y.shape[0], self.y.dtype)
-        frequency = 1.0 if self.freq_weights is None else self.freq_weights
+        one = jnp.ones_like(self.y)
+        frequency = one if self.freq_weights is None else self.freq_weights
         return jnp.sum(jnp.where(self.prior > 0, frequency, 0.0))
 
 
@@ -208,7 +209,7 @@ def totals(problem: Problem, beta: Array) -> Totals:
 
 
 def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:
-    """The log-likelihood at dispersion `scale`: sum of f log f(y; y, scale / v), less D / 2 scale."""
+    """The log-likelihood at `scale`: sum of f log f(y; y, scale / v), less D / (2 scale)."""
     one = jnp.ones((), rows.y.dtype)
     weight = one if rows.var_weights is None else rows.var_weights
     n_trials = one if rows.n_trials is None else rows.n_trials

@@ -17,7 +17,7 @@ from jaxglm._types import Array, ArrayLike, elementwise_derivative, record
 
 __all__ = ["Jeffreys", "MeanBias", "Penalty", "Ridge"]
 
-RowFunction = Callable[[Array], Array]
+Rowwise = Callable[[Array], Array]
 
 
 class Penalty(abc.ABC):
@@ -30,7 +30,7 @@ class Penalty(abc.ABC):
         """P (p, p), symmetric and positive semidefinite."""
 
     @abc.abstractmethod
-    def adjustment(self, eta: Array, spread: Array, weight: RowFunction, slope: RowFunction) -> Array:
+    def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         """a (n,), from spread_i = x_i'(X'WX)^-1 x_i and the functions of eta W and d mu / d eta."""
 
 
@@ -54,11 +54,11 @@ class Ridge(Penalty):
         strength = jnp.asarray(self.strength, dtype)
         if strength.shape not in ((), (p,), (p, p)):
             raise ValueError(
-                f"Ridge(strength=...): shape {strength.shape}; allowed are (), ({p},) and ({p}, {p})."
+                f"Ridge(strength=...): shape {strength.shape}; allowed are (), ({p},), ({p}, {p})."
             )
         return strength if strength.ndim == 2 else jnp.diag(jnp.broadcast_to(strength, (p,)))
 
-    def adjustment(self, eta: Array, spread: Array, weight: RowFunction, slope: RowFunction) -> Array:
+    def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return jnp.zeros_like(eta)
 
 
@@ -75,7 +75,7 @@ class Jeffreys(Penalty):
     def matrix(self, p: int, dtype: Any) -> Array:
         return jnp.zeros((p, p), dtype)
 
-    def adjustment(self, eta: Array, spread: Array, weight: RowFunction, slope: RowFunction) -> Array:
+    def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return 0.5 * spread * elementwise_derivative(weight, eta)
 
 
@@ -92,5 +92,5 @@ class MeanBias(Penalty):
     def matrix(self, p: int, dtype: Any) -> Array:
         return jnp.zeros((p, p), dtype)
 
-    def adjustment(self, eta: Array, spread: Array, weight: RowFunction, slope: RowFunction) -> Array:
+    def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return 0.5 * spread * weight(eta) * elementwise_derivative(slope, eta) / slope(eta)

@@ -100,8 +100,8 @@ def mean_intervals(
 ) -> MeanIntervals:
     """Means at the rows of X (n, p) with limits at level 1 - alpha.
 
-    "endpoint" maps the limits of eta, eta -+ c se(eta), which keeps them in the mean space; where
-    they leave the link's domain (1/mu at eta <= 0) the limit is the mean at its edge. "delta" is
+    "endpoint" maps the limits of eta, eta -+ c se(eta); where these pass the end of the family's
+    means (1/mu at eta <= 0, a rate below 0) the limit is that end. "delta" is
     mu -+ c se(mu), se(mu) = |d mu / d eta| se(eta). c: t's quantile on df, the normal's if None.
     """
     if method not in ("endpoint", "delta"):
@@ -114,11 +114,18 @@ def mean_intervals(
     c = _cutoff(alpha, df, eta)
     if method == "delta":
         return MeanIntervals(mean.mu, se, mean.mu - c * se, mean.mu + c * se, eta, eta_se)
-    domain = family.link.domain
-    ends = [jnp.clip(eta + d * c * eta_se, domain.low, domain.high) for d in (-1.0, 1.0)]
-    a, b = (family.link.at(end)[0].mu for end in ends)
+    a, b = _end(family, eta - c * eta_se, slope < 0), _end(family, eta + c * eta_se, slope > 0)
     # A decreasing link swaps them.
     return MeanIntervals(mean.mu, se, jnp.minimum(a, b), jnp.maximum(a, b), eta, eta_se)
+
+
+def _end(family: Family, eta: Array, upwards: Array) -> Array:
+    """The mean at a limit of eta; the edge of the mean space it left, the upper one if `upwards`."""
+    mu, space = family.link.at(eta)[0].mu, family.mean_space
+    # At an edge itself the mean may be infinite, or underflow to one that is excluded.
+    within = family.link.domain.contains(eta) & (mu >= space.low) & (mu <= space.high)
+    edge = jnp.where(upwards, space.high, space.low).astype(mu.dtype)
+    return jnp.where(within | jnp.isnan(eta), mu, edge)
 
 
 def observation_intervals(
@@ -305,4 +312,5 @@ def _cutoff(alpha: ArrayLike, df: ArrayLike | None, like: Array) -> Array:
 
 @jax.jit
 def _two_sided(statistic: Array, df: ArrayLike | None) -> Array:
-    return two_sided_normal(statistic) if df is None else two_sided_t(statistic, df)
+    tail = two_sided_normal(statistic) if df is None else two_sided_t(statistic, df)
+    return jnp.where(jnp.isnan(statistic), jnp.nan, tail)

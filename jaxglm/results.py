@@ -14,14 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import covariance, diagnostics, intervals, prediction
+from jaxglm import arguments, diagnostics, intervals, prediction
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
 from jaxglm.anova import DevianceTable, drop_one, sequential
 from jaxglm.families import Family
-from jaxglm.fit import Fit
-from jaxglm.frames import float64, to_float, to_matrix
-from jaxglm.hypotheses import parse_hypotheses
+from jaxglm.frames import float64, to_matrix
 from jaxglm.inference import (
     Contrasts,
     LikelihoodRatioTest,
@@ -32,11 +30,11 @@ from jaxglm.inference import (
     score_test,
     wald,
 )
-from jaxglm.model import Problem, loglike
+from jaxglm.model import loglike
 from jaxglm.solvers import Status
 from jaxglm.storage import read_results, write_results
 from jaxglm.summaries import summarize
-from jaxglm.working import Working
+from jaxglm.working import Working, fitted_means, per_row, pseudo_rsquared
 
 __all__ = ["FitWarning", "GLMResults"]
 
@@ -138,8 +136,10 @@ class GLMResults:
             half = -float(t_quantile(alpha / 2.0, np.inf if df is None else df)) * self.bse
             return np.column_stack([self.params - half, self.params + half])
         if method not in ("profile", "score"):
-            raise ValueError(f"conf_int(method={method!r}): allowed are 'wald', 'profile', 'score'.")
-        working = self._working("conf_int")
+            raise ValueError(
+                f"conf_int(method={method!r}): allowed are 'wald', 'profile', 'score'."
+            )
+        working = self.need_data("conf_int")
         problem, fitted = working.in_columns(self.model.exog)
         chosen = intervals.profile_interval if method == "profile" else intervals.score_interval
         return working.spread(np.asarray(chosen(problem, fitted, alpha, df)))
@@ -170,32 +170,15 @@ class GLMResults:
         use_t = self.use_t if use_t is None else use_t
         if cov_type == self.cov_type and groups is None and maxlags is None:
             return dataclasses.replace(self, use_t=use_t)
-        working = self._working("cov_type")
-        problem, fitted, df = working.problem, working.fitted, self.df_resid
-        if cov_type in ("nonrobust", "observed"):
-            information = "expected" if cov_type == "nonrobust" else "observed"
-            cov = covariance.model_based(problem, fitted, information)
-        elif cov_type in covariance.HETEROSCEDASTIC:
-            cov = covariance.heteroscedastic(problem, fitted, cov_type, bread=bread)
-        elif cov_type == "cluster":
-            labels, count = self._cluster_labels(groups)
-            kind = "HC1" if use_correction else "HC0"
-            cov = covariance.clustered(
-                problem, fitted, labels, kind, adjust=use_correction, bread=bread
-            )
+        working, df = self.need_data("cov_type"), self.df_resid
+        if cov_type == "cluster":
+            length = working.problem.design.shape[0]
+            groups, count = arguments.cluster_labels(groups, self.model.frame.present, length)
             df = float(count - 1)
-        elif cov_type == "HAC":
-            if maxlags is None:
-                raise ValueError('cov_type="HAC": needs maxlags, an integer >= 0.')
-            cov = covariance.autocorrelated(
-                problem, fitted, maxlags, kernel, adjust=use_correction, bread=bread
-            )
-        else:
-            allowed = ", ".join((*_MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC"))
-            raise ValueError(f"cov_type={cov_type!r}: allowed are {allowed}.")
+        cov = working.chosen_covariance(cov_type, groups, maxlags, kernel, use_correction, bread)
         return dataclasses.replace(
             self,
-            cov=working.covariance(cov),
+            cov=cov,
             cov_type=cov_type,
             use_t=use_t,
             df_resid_inference=df,
@@ -203,7 +186,7 @@ class GLMResults:
 
     @property
     def aic(self) -> float:
-        """-2 llf + 2 rank, the dispersion not counted (statsmodels); see `info_criteria` for R's."""
+        """-2 llf + 2 rank, the dispersion not counted (statsmodels'); `info_criteria` has R's."""
         return -2.0 * self.llf + 2.0 * self.rank
 
     @property
@@ -238,86 +221,39 @@ class GLMResults:
     @float64()
     def llf_scaled(self, scale: float | None = None) -> float:
         """The log-likelihood at the fitted coefficients and another scale."""
-        working = self._working("llf_scaled")
+        working = self.need_data("llf_scaled")
         fitted, rows = working.fitted, working.problem.rows
         phi = jnp.asarray(self.scale if scale is None else scale)
         return float(loglike(fitted.family, rows, phi, fitted.deviance))
 
     def pseudo_rsquared(self, kind: str = "cs") -> float:
-        """"cs" Cox-Snell, "mcf" McFadden, "nagelkerke", or "d2" deviance explained.
+        """ "cs" Cox-Snell, "mcf" McFadden, "nagelkerke", or "d2" deviance explained.
 
         n is the sum of freq_weights, and llnull stands at the null model's own scale.
         """
-        gain = 2.0 * (self.llnull - self.llf) / self.n_total
-        if kind == "cs":
-            return float(-np.expm1(gain))
-        if kind == "mcf":
-            return 1.0 - self.llf / self.llnull
-        if kind == "nagelkerke":
-            return float(np.expm1(gain) / np.expm1(2.0 * self.llnull / self.n_total))
         if kind == "d2":
             return 1.0 - self.deviance / self.null_deviance
-        raise ValueError(
-            f"pseudo_rsquared(kind={kind!r}): allowed are 'cs', 'mcf', 'nagelkerke', 'd2'."
-        )
+        return pseudo_rsquared(kind, self.llf, self.llnull, self.n_total)
 
-    def _rows(self, function: Any) -> np.ndarray:
-        """A per-row quantity of the fit, one value for each row of the data."""
-        working = self._working(function.__name__)
-        with float64():
-            return np.asarray(function(working.problem, working.fitted))[: self.model.nobs]
-
-    @property
-    def fittedvalues(self) -> np.ndarray:
-        """The fitted means (n,)."""
-        return self._rows(_fitted_means)
-
-    @property
-    def mu(self) -> np.ndarray:
-        """The fitted means (n,)."""
-        return self.fittedvalues
-
-    @property
-    def resid_response(self) -> np.ndarray:
-        """y - mu (n,)."""
-        return self._rows(diagnostics.resid_response)
-
-    @property
-    def resid_working(self) -> np.ndarray:
-        """(y - mu) g'(mu) (n,)."""
-        return self._rows(diagnostics.resid_working)
-
-    @property
-    def resid_pearson(self) -> np.ndarray:
-        """sqrt(v m) (y - mu) / sqrt(V) (n,), without the scale."""
-        return self._rows(diagnostics.resid_pearson)
-
-    @property
-    def resid_deviance(self) -> np.ndarray:
-        """sign(y - mu) sqrt(v m d) (n,), without the scale."""
-        return self._rows(diagnostics.resid_deviance)
-
-    @property
-    def resid_anscombe(self) -> np.ndarray:
-        """Anscombe's residuals (n,), over the root of the scale."""
-        return self._rows(diagnostics.resid_anscombe)
-
-    @property
-    def resid_anscombe_unscaled(self) -> np.ndarray:
-        """Anscombe's residuals (n,), without the scale."""
-        return self._rows(diagnostics.resid_anscombe_unscaled)
+    fittedvalues = mu = per_row(fitted_means)
+    resid_response = per_row(diagnostics.resid_response)
+    resid_working = per_row(diagnostics.resid_working)
+    resid_pearson = per_row(diagnostics.resid_pearson)
+    resid_deviance = per_row(diagnostics.resid_deviance)
+    resid_anscombe = per_row(diagnostics.resid_anscombe)
+    resid_anscombe_unscaled = per_row(diagnostics.resid_anscombe_unscaled)
 
     @float64()
     def resid_quantile(self, key: Any) -> np.ndarray:
         """Randomised quantile residuals (n,), standard normal under the model."""
-        working = self._working("resid_quantile")
+        working = self.need_data("resid_quantile")
         found = diagnostics.resid_quantile(key, working.problem, working.fitted)
         return np.asarray(found)[: self.model.nobs]
 
     @float64()
     def resid_partial(self, centre: bool = True) -> np.ndarray:
         """Partial residuals (n, p), as R's residuals(type = "partial"); NaN where aliased."""
-        working = self._working("resid_partial")
+        working = self.need_data("resid_partial")
         problem, fitted = working.in_columns(self.model.exog)
         found = diagnostics.resid_partial(problem, fitted, centre=centre)
         return working.spread(np.asarray(found)[: self.model.nobs].T).T
@@ -328,7 +264,7 @@ class GLMResults:
 
         Expected information throughout; dfbeta and dfbetas (n, p) are NaN where aliased.
         """
-        working = self._working("get_influence")
+        working = self.need_data("get_influence")
         found = diagnostics.influence(working.problem, working.fitted)
         found = jax.tree.map(lambda v: np.asarray(v)[: self.model.nobs], found)
         dfbeta = working.coefficients(found.dfbeta.T).T
@@ -339,7 +275,7 @@ class GLMResults:
     @float64()
     def leave_one_out(self) -> diagnostics.LeaveOneOut:
         """The exact coefficients (n, p) without each row, and the status (n,) of each refit."""
-        working = self._working("leave_one_out")
+        working = self.need_data("leave_one_out")
         found = diagnostics.leave_one_out(working.problem, working.fitted)
         n = self.model.nobs
         params = working.coefficients(np.asarray(found.params)[:n].T).T
@@ -367,7 +303,7 @@ class GLMResults:
         alpha: float = 0.05,
         method: str = "endpoint",
     ) -> prediction.MeanIntervals:
-        """Means with standard errors and limits, "endpoint" (of the linear predictor) or "delta"."""
+        """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
         X, shift = self._new_rows(exog, exposure, offset)
         params, cov = self._estimable()
         return jax.tree.map(
@@ -413,24 +349,22 @@ class GLMResults:
         at "overall" or "mean"; method "dydx", "eyex", "dyex" or "eydx"; dummy: 0/1 columns as
         discrete changes. Weighted by freq_weights, offset respected.
         """
-        self._working("get_margeff")
+        self.need_data("get_margeff")
         frame = self.model.frame
         keep = frame.present
-        X = frame.exog[keep]
-        varying = [j for j in range(X.shape[1]) if np.ptp(X[:, j]) > 0 and not self.aliased[j]]
-        binary = [j for j in varying if np.isin(X[:, j], (0.0, 1.0)).all()] if dummy else []
+        columns, binary = arguments.marginal_columns(frame.exog[keep], self.aliased, dummy)
         params, cov = self._estimable()
         found = prediction.average_marginal_effects(
             self.family,
             params,
             cov,
-            X,
+            frame.exog[keep],
             None if frame.offset is None else frame.offset[keep],
             None if frame.freq_weights is None else frame.freq_weights[keep],
-            tuple(varying),
+            columns,
             at,
             method,
-            tuple(binary),
+            binary,
             alpha,
             self.df_test,
         )
@@ -439,14 +373,12 @@ class GLMResults:
     @float64()
     def simulate(self, key: Any, n_draws: int | None = None) -> np.ndarray:
         """Responses drawn at the fitted means: (n,), or (n_draws, n)."""
-        self._working("simulate")
+        self.need_data("simulate")
         frame = self.model.frame
         n_trials = 1.0 if frame.n_trials is None else frame.n_trials
         weights = None if self.family.fixed_scale else frame.var_weights
         return np.asarray(
-            prediction.simulate(
-                key, self.family, self.mu, self.scale, n_trials, weights, n_draws
-            )
+            prediction.simulate(key, self.family, self.mu, self.scale, n_trials, weights, n_draws)
         )
 
     @float64()
@@ -455,21 +387,21 @@ class GLMResults:
 
         hypothesis: R (k, p) or (p,), or text such as "x1 = x2 = 0" or "x1 + 2*x2 = 1, x3 = 0".
         """
-        R, q = self._hypothesis(hypothesis, q)
+        R, q = arguments.hypothesis(self.exog_names, hypothesis, q)
         params, cov = self._estimable()
         return jax.tree.map(float, wald(params, cov, R, q, self.df_test))
 
     @float64()
     def f_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
         """`wald_test` by F on df_resid_inference."""
-        R, q = self._hypothesis(hypothesis, q)
+        R, q = arguments.hypothesis(self.exog_names, hypothesis, q)
         params, cov = self._estimable()
         return jax.tree.map(float, wald(params, cov, R, q, self.df_resid_inference))
 
     @float64()
     def t_test(self, hypothesis: Any, q: Any = None, alpha: float = 0.05) -> Contrasts:
         """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
-        R, q = self._hypothesis(hypothesis, q)
+        R, q = arguments.hypothesis(self.exog_names, hypothesis, q)
         params, cov = self._estimable()
         found = contrasts(params, cov, R, 0.0 if q is None else q, self.df_test, alpha)
         return jax.tree.map(np.asarray, found)
@@ -477,14 +409,14 @@ class GLMResults:
     @float64()
     def compare_lr_test(self, restricted: GLMResults) -> LikelihoodRatioTest:
         """The likelihood-ratio test against a model nested in this one, by chi-squared and F."""
-        full = self._working("compare_lr_test").fitted
-        small = restricted._working("compare_lr_test").fitted
+        full = self.need_data("compare_lr_test").fitted
+        small = restricted.need_data("compare_lr_test").fitted
         return jax.tree.map(float, likelihood_ratio(small, full))
 
     @float64()
     def score_test(self, exog_extra: Any) -> ScoreTest:
         """Rao's test of columns (n, k) that the model leaves out."""
-        working = self._working("score_test")
+        working = self.need_data("score_test")
         extra = to_matrix("score_test(exog_extra=...)", exog_extra)
         if extra.shape[0] != self.model.nobs:
             raise ValueError(
@@ -505,7 +437,7 @@ class GLMResults:
         """
         if kind not in ("sequential", "drop"):
             raise ValueError(f"anova(kind={kind!r}): allowed are 'sequential', 'drop'.")
-        working = self._working("anova")
+        working = self.need_data("anova")
         problem, fitted = working.in_columns(self.model.exog)
         kept = list(working.factor.kept)
         if terms is None:
@@ -539,76 +471,29 @@ class GLMResults:
         """Read what `save` wrote."""
         return cls(**read_results(path))
 
-    def _working(self, what: str) -> Working:
+    def need_data(self, what: str) -> Working:
+        """The fit as it was computed; raises where saved results have left it behind."""
         if self.working is None:
-            raise ValueError(f"{what}: needs the data, which saved results have left behind; refit.")
+            raise ValueError(
+                f"{what}: needs the data, which saved results have left behind; refit."
+            )
         return self.working
 
     def _estimable(self) -> tuple[jax.Array, jax.Array]:
         """Coefficients and covariance with 0 for the aliased."""
         return jnp.asarray(np.nan_to_num(self.params)), jnp.asarray(np.nan_to_num(self.cov))
 
-    def _hypothesis(self, hypothesis: Any, q: Any) -> tuple[np.ndarray, Any]:
-        if not isinstance(hypothesis, str):
-            return np.atleast_2d(np.asarray(hypothesis, dtype=np.float64)), q
-        if q is not None:
-            raise ValueError("q: already given by the text of the hypothesis; pass one.")
-        return parse_hypotheses(hypothesis, self.exog_names)
-
-    def _cluster_labels(self, groups: Any) -> tuple[np.ndarray, int]:
-        """Labels for the filled-up rows, and the number of clusters (the fewer of two ways)."""
-        if groups is None:
-            raise ValueError('cov_type="cluster": needs groups, (n,) or (n, 2).')
-        labels = np.asarray(groups)
-        n, length = self.model.nobs, self.working.problem.design.shape[0]
-        if labels.shape[0] != n:
-            raise ValueError(f"groups: {labels.shape[0]} rows; the model has {n}.")
-        present = self.model.frame.present
-        counts = [np.unique(column[present]).size for column in np.atleast_2d(labels.T)]
-        return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
-
     def _new_rows(self, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any]:
-        """The design and offset (or None) to predict at."""
-        if exog is None and (offset is None and exposure is None):
-            self._working("predict")
-            return self.model.exog, self.model.frame.offset
-        X = self.model.exog if exog is None else self._matched(exog)
-        if (self.has_offset or self.has_exposure) and offset is None and exposure is None:
-            raise ValueError(
-                "predict: the model was fitted with an offset or exposure; pass offset=... or "
-                "exposure=... for the new rows (offset=0 for none)."
-            )
-        return X, _total_offset(offset, exposure, X.shape[0])
-
-    def _matched(self, exog: Any) -> np.ndarray:
-        """exog's columns in the model's order."""
-        names = getattr(exog, "columns", None)
-        if names is not None and set(self.exog_names) <= set(map(str, names)):
-            exog = exog[list(self.exog_names)]
-        X = to_matrix("predict(exog=...)", exog)
-        if X.shape[1] != len(self.exog_names):
-            raise ValueError(
-                f"predict(exog=...): {X.shape[1]} columns; the model has {len(self.exog_names)}."
-            )
-        return X
-
-
-def _fitted_means(problem: Problem, fitted: Fit) -> jax.Array:
-    eta = problem.rows.eta(problem.design.predictor(fitted.params))
-    return fitted.family.link.at(eta)[0].mu
-
-
-def _total_offset(offset: Any, exposure: Any, n: int) -> np.ndarray | None:
-    if offset is None and exposure is None:
-        return None
-    total = np.zeros(n) if offset is None else to_float("predict(offset=...)", offset)
-    if exposure is not None:
-        total = total + np.log(to_float("predict(exposure=...)", exposure))
-    if total.shape not in ((), (n,)) or not np.isfinite(total).all():
-        raise ValueError(
-            f"predict(offset=...): shape {total.shape}; allowed are ({n},) or a number, finite."
-        )
-    return np.broadcast_to(total, (n,))
+        """The design and offset (or None) to predict at; in the sample where none is given."""
+        if exog is None:
+            self.need_data("predict")
+            X = self.model.exog
+            if offset is None and exposure is None:
+                return X, self.model.frame.offset
+        else:
+            X = arguments.matched_columns(exog, self.exog_names)
+        needed = self.has_offset or self.has_exposure
+        return X, arguments.total_offset(offset, exposure, needed, X.shape[0])
 
 
 def _state_of(results: GLMResults) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def read_results(path: str | Path) -> dict[str, Any]:
         arrays = {k: stored[k] for k in ARRAYS}
         content = json.loads(str(stored["text"]))
     if content["format"] != FORMAT:
-        raise ValueError(f"load: {path} has format {content['format']}; this version reads {FORMAT}.")
+        raise ValueError(
+            f"load: {path} has format {content['format']}; this version reads {FORMAT}."
+        )
     fields = content["fields"]
     fields |= {"status": Status[fields["status"]], "exog_names": tuple(fields["exog_names"])}
     return fields | arrays | {"family": _build(families, content["family"])}

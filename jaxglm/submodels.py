@@ -48,14 +48,14 @@ class Masked(Design):
 
     def gram(self, w: Array) -> Array:
         # A unit diagonal for the columns left out keeps the matrix regular, and them apart.
-        kept = self.base.gram(w) * self.mask * self.mask[:, None]
+        kept = self.base.gram(w) * self.mask[None, :] * self.mask[:, None]
         return kept + jnp.diag(1.0 - self.mask)
 
     def weighted_rows(self, v: Array) -> Array:
         return self.base.weighted_rows(v) * self.mask[None, :]
 
     def leverage(self, a: Array) -> Array:
-        return self.base.leverage(a * self.mask * self.mask[:, None])
+        return self.base.leverage(a * self.mask[None, :] * self.mask[:, None])
 
     def block(self, start: Array, size: int) -> Design:
         return Masked(self.base.block(start, size), self.mask)

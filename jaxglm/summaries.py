@@ -38,7 +38,9 @@ def _left(results: Any) -> list[tuple[str, str]]:
         name = family.unknown.field
         value = format_number(float(getattr(results.family, name)))
         error = results.family_parameter_se
-        pairs.append((name, value if np.isnan(error) else f"{value} (se {format_number(error, 3)})"))
+        pairs.append(
+            (name, value if np.isnan(error) else f"{value} (se {format_number(error, 3)})")
+        )
     if results.has_offset or results.has_exposure:
         used = [
             name

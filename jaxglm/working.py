@@ -7,18 +7,23 @@ coefficient gamma of Q is beta = R^-1 gamma of X.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm import covariance
 from jaxglm.designs import Dense
 from jaxglm.dispersion import Dispersion, estimate
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, is_concentrated
+from jaxglm.frames import float64
 from jaxglm.linalg import PivotedQR, solve_triangular
 from jaxglm.model import Problem, Rows, Totals, loglike, totals
+
+MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +54,29 @@ class Working:
         """The covariance (p, p) of beta from that of gamma: R^-1 C R^-T."""
         half = self.coefficients(cov)
         return self.coefficients(half[self.factor.kept].T)
+
+    def chosen_covariance(
+        self, cov_type: str, groups: Any, maxlags: Any, kernel: str, adjust: bool, bread: str
+    ) -> np.ndarray:
+        """The covariance (p, p) of beta of the kind asked for."""
+        problem, fitted = self.problem, self.fitted
+        if cov_type in MODEL_BASED:
+            cov = covariance.model_based(problem, fitted, MODEL_BASED[cov_type])
+        elif cov_type in covariance.HETEROSCEDASTIC:
+            cov = covariance.heteroscedastic(problem, fitted, cov_type, bread=bread)
+        elif cov_type == "cluster":
+            kind = "HC1" if adjust else "HC0"
+            cov = covariance.clustered(problem, fitted, groups, kind, adjust=adjust, bread=bread)
+        elif cov_type == "HAC":
+            if maxlags is None:
+                raise ValueError('cov_type="HAC": needs maxlags, an integer >= 0.')
+            cov = covariance.autocorrelated(
+                problem, fitted, maxlags, kernel, adjust=adjust, bread=bread
+            )
+        else:
+            allowed = ", ".join((*MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC"))
+            raise ValueError(f"cov_type={cov_type!r}: allowed are {allowed}.")
+        return self.covariance(cov)
 
     def in_columns(self, X: np.ndarray) -> tuple[Problem, Fit]:
         """The problem and its fit in terms of X's estimable columns, for what depends on them."""
@@ -120,9 +148,7 @@ def fit_rows(problem: Problem) -> Fit:
     )
 
 
-def _null_statistics(
-    problem: Problem, level: Any, dispersion: Dispersion, constant: bool
-) -> Null:
+def _null_statistics(problem: Problem, level: Any, dispersion: Dispersion, constant: bool) -> Null:
     sums: Totals = jax.jit(totals)(problem, level)
     n = problem.rows.total_frequency
     scale = estimate(dispersion, problem, level, sums, n - float(constant))
@@ -142,3 +168,33 @@ def observations(rows: Rows, n: int) -> tuple[int, float]:
     """The number of the first n rows with a weight, and the sum of their frequencies."""
     prior = np.ones(n) if rows.prior is None else np.asarray(rows.prior)[:n]
     return int(np.sum(prior > 0)), float(rows.total_frequency)
+
+
+def fitted_means(problem: Problem, fitted: Fit) -> jax.Array:
+    """The fitted means (n,)."""
+    eta = problem.rows.eta(problem.design.predictor(fitted.params))
+    return fitted.family.link.at(eta)[0].mu
+
+
+def per_row(function: Callable[[Problem, Fit], jax.Array]) -> property:
+    """A property: a quantity of the fit with one value for each row of the data."""
+
+    def get(results: Any) -> np.ndarray:
+        working = results.need_data(function.__name__)
+        with float64():
+            return np.asarray(function(working.problem, working.fitted))[: results.model.nobs]
+
+    return property(get, doc=function.__doc__)
+
+
+def pseudo_rsquared(kind: str, full: float, null: float, n: float) -> float:
+    """ "cs" Cox-Snell 1 - exp(2 (null - full)/n), "mcf" McFadden 1 - full/null, or "nagelkerke"."""
+    gain = 2.0 * (null - full) / n
+    if kind == "mcf":
+        return 1.0 - full / null
+    if kind == "cs":
+        return float(-np.expm1(gain))
+    if kind == "nagelkerke":
+        return float(np.expm1(gain) / np.expm1(2.0 * null / n))
+    allowed = "'cs', 'mcf', 'nagelkerke', 'd2'"
+    raise ValueError(f"pseudo_rsquared(kind={kind!r}): allowed are {allowed}.")

@@ -20,26 +20,37 @@ PACKAGE = ROOT / "jaxglm"
 FLOORS = [
     ("_types",),
     ("_special", "_tables"),
-    ("links",),
+    ("_likelihood", "links"),
+    ("family",),
     ("families",),
-    ("designs", "linalg"),
+    ("linalg",),
+    ("designs", "separation"),
     ("penalties",),
     ("model",),
     ("solvers.base",),
-    ("solvers.irls", "solvers.newton", "solvers.gradient"),
+    ("solvers.scoring",),
+    ("solvers.irls", "solvers.newton"),
+    ("solvers.gradient",),
     ("solvers",),
-    ("implicit", "dispersion"),
+    ("implicit",),
+    ("dispersion",),
     ("fit",),
-    ("batch",),
-    ("covariance", "diagnostics", "inference"),
+    ("batch", "submodels"),
+    ("distributions",),
+    ("covariance", "diagnostics", "inference", "hypotheses"),
+    ("intervals", "anova", "prediction"),
+    ("frames", "summaries", "storage"),
+    ("arguments", "working"),
     ("results",),
+    ("door",),
     ("resample", "simulate", "datasets"),
     ("interfaces.formula", "interfaces.sklearn", "interfaces.plots"),
     ("interfaces",),
     ("",),
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
-OPTIONAL = {"tqdm", "rich", "narwhals", "pandas", "matplotlib"}
+# Imported when needed: optional packages, and of scipy what takes a second to import.
+OPTIONAL = {"tqdm", "rich", "narwhals", "pandas", "matplotlib", "scipy"}
 HEAVY = ("pandas", "scipy.stats", "sklearn", "formulaic", "matplotlib")
 
 

@@ -6,7 +6,7 @@ import pytest
 from jaxglm import designs
 from jaxglm.linalg import inverse_pd, pivoted_qr, solve_pd
 
-ORDERS = (1, 2, 3, 5, 8, 12, 13, 14)
+ORDERS = (1, 2, 4, 7, 12, 14)
 each_order = pytest.mark.parametrize("p", ORDERS)
 
 
@@ -69,7 +69,7 @@ def test_mapped_gram_is_a_loop(axes):
     for i in range(lanes):
         Xi, wi = X[i] if axes[0] == 0 else X, w[i] if axes[1] == 0 else w
         np.testing.assert_allclose(got[i], Xi.T @ (wi[:, None] * Xi), rtol=1e-12, atol=1e-13)
-        np.testing.assert_array_equal(got[i], np.asarray(got[i]).T)
+        np.testing.assert_allclose(got[i], np.asarray(got[i]).T, rtol=1e-12)
 
 
 def test_twice_mapped_gram_is_a_double_loop():

@@ -27,7 +27,7 @@ def prepare(problem: Problem) -> Callable[[], Answer]:
         observation_model=FAMILIES[problem.family](),
         inverse_link_function=None if problem.family == "logistic" else jnp.exp,
         solver_name="LBFGS",
-        solver_kwargs={"tol": 1e-10, "maxiter": 1000},
+        solver_kwargs={"tol": 1e-6, "maxiter": 1000},
     )
 
     def run() -> Answer:

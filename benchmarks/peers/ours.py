@@ -35,9 +35,7 @@ def prepare(problem: Problem) -> Callable[[], Answer]:
     family = FAMILIES[problem.family]
     if problem.lanes == 1:
         return lambda: finished(jaxglm.fit(problem.design(0), problem.y[0], family))
-    return lambda: finished(
-        jaxglm.fit_many(problem.X, problem.y, family, offset=problem.offset)
-    )
+    return lambda: finished(jaxglm.fit_many(problem.X, problem.y, family, offset=problem.offset))
 
 
 def scan(problem: Problem) -> jaxglm.Fit:

@@ -13,7 +13,7 @@ from benchmarks.problems import Answer, Problem
 
 
 def r_version(package: str) -> str:
-    code = f'cat(R.version$major, ".", R.version$minor, " ", as.character(packageVersion("{package}")), sep = "")'
+    code = f'cat(paste0("R ", getRversion(), ", {package} ", packageVersion("{package}")))'
     found = subprocess.run(["Rscript", "-e", code], capture_output=True, text=True, check=True)
     return found.stdout.strip()
 

@@ -111,9 +111,7 @@ def scoring_step(
         # The step that shows convergence is taken: it costs nothing and squares the error.
         beta=jnp.where(converged, candidate + direction, beta),
         direction=jnp.where(onward, direction, jnp.where(retry, 0.0, state.direction)),
-        last_step=jnp.where(
-            converged, direction, jnp.where(accepted, step, state.last_step)
-        ),
+        last_step=jnp.where(converged, direction, jnp.where(accepted, step, state.last_step)),
         length=jnp.where(accepted, 1.0, 0.5 * state.length),
         slope=jnp.where(onward, decrement, jnp.where(retry, jnp.inf, state.slope)),
         deviance=jnp.where(accepted, now.deviance, state.deviance),

@@ -1,0 +1,83 @@
+"""Floor 1: pieces of likelihoods and samplers that rows of `families` share.
+
+All elementwise, in any float dtype, with finite derivatives where the value is finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._special import log1p_excess, stirling_remainder
+from jaxglm._types import Array, ArrayLike, safe_where
+
+
+def log_poisson_peak(y: Array) -> Array:
+    """log of the Poisson probability of y at mean y; by Stirling's formula, so for any size."""
+    positive = jnp.where(y > 0, y, 1.0)
+    peak = -0.5 * jnp.log(2.0 * np.pi * positive) - stirling_remainder(positive)
+    return jnp.where(y > 0, peak, 0.0)
+
+
+def xlog_ratio(y: Array, relative: Array) -> Array:
+    """y log(y / mu) from the relative error (y - mu)/mu; 0 at y = 0, derivative included."""
+    return safe_where(y > 0, lambda r: y * jnp.log1p(r), relative, 0.0, 0.0)
+
+
+def log_factorial(y: Array) -> Array:
+    """log Gamma(y + 1) for y >= 0, by Stirling's formula: a few logarithms, where JAX pays more."""
+    z = y + 1.0
+    return (z - 0.5) * jnp.log(z) - z + 0.5 * math.log(2.0 * math.pi) + stirling_remainder(z)
+
+
+def log1p_ratio(alpha: ArrayLike, u: Array) -> Array:
+    """log(1 + alpha u) / alpha, smooth down to alpha = 0, where it is u."""
+    return u * (1.0 + log1p_excess(alpha * u))
+
+
+def draw_compound_poisson(key: Array, mu: Array, scale: ArrayLike, p: Array) -> Array:
+    """Compound Poisson sum of gammas with mean mu and variance scale * mu^p, 1 < p < 2."""
+    count_key, size_key = jax.random.split(key)
+    rate = mu ** (2.0 - p) / (scale * (2.0 - p))
+    count = jax.random.poisson(count_key, rate).astype(mu.dtype)
+    shape = jnp.where(count > 0, count, 1.0) * (2.0 - p) / (p - 1.0)
+    size = scale * (p - 1.0) * mu ** (p - 1.0)
+    return jnp.where(count > 0, size * jax.random.gamma(size_key, shape, mu.shape), 0.0)
+
+
+def draw_inverse_gaussian(key: Array, mu: Array, scale: ArrayLike) -> Array:
+    """Inverse Gaussian with mean mu and variance scale * mu^3 (Michael, Schucany & Haas 1976).
+
+    The smaller root of their quadratic, or mu^2 over it, by a coin of the right odds.
+    """
+    normal_key, uniform_key = jax.random.split(key)
+    a = 0.5 * mu * scale * jax.random.normal(normal_key, mu.shape, mu.dtype) ** 2
+    # 1 + a - sqrt(2a + a^2), without the cancellation of large a.
+    root = mu / (1.0 + a + jnp.sqrt(a * (2.0 + a)))
+    u = jax.random.uniform(uniform_key, mu.shape, mu.dtype)
+    return jnp.where(u * (mu + root) <= mu, root, mu * mu / root)
+
+
+def quasi_integral(variance: Callable[[Array], Array], y: Array, mu: Array) -> Array:
+    """Integral from mu to y of (y - t)/V(t) dt = (y - mu)^2 * integral of (1 - s)/V over [0, 1].
+
+    Tanh-sinh nodes (Takahasi & Mori 1974) cluster at both ends, where V may vanish; 1 - s is the
+    mirrored node, so that it keeps its digits.
+    """
+    t = np.linspace(-3.6, 3.6, 97)
+    s = 1.0 / (1.0 + np.exp(np.pi * np.sinh(-t)))
+    weight = np.pi * np.cosh(t) * s * s[::-1] * (t[1] - t[0])
+
+    def add(total: Array, node: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        s, rest, w = node
+        v = variance(rest * mu + s * y)
+        # A node next to the end may round onto it, where V may vanish; its weight is negligible.
+        return total + jnp.where(v > 0, w * rest / jnp.where(v > 0, v, 1.0), 0.0), None
+
+    nodes = tuple(jnp.asarray(v, mu.dtype) for v in (s, s[::-1], weight))
+    start = jnp.zeros(jnp.broadcast_shapes(y.shape, mu.shape), mu.dtype)
+    return (y - mu) ** 2 * jax.lax.scan(add, start, nodes)[0]

@@ -1,4 +1,4 @@
-"""Turn results/*.json into REPORT.md and results/ratios.png: `python -m benchmarks.report`."""
+"""Turn results/*.json into REPORT.md and results/ratios.svg: `python -m benchmarks.report`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import matplotlib
 
 matplotlib.use("Agg")
+matplotlib.rcParams["svg.hashsalt"] = "jaxglm"
 import matplotlib.pyplot as plt  # noqa: E402
 
 from benchmarks.limits import LIMITS  # noqa: E402
@@ -143,7 +144,7 @@ def draw(lines: list[Line], path: Path) -> None:
     axes.margins(x=0.1, y=0.01)
     axes.set_xlabel("peer time / jaxglm time per fit (stroke: target; gray: no target)")
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, metadata={"Date": None})
 
 
 def main() -> None:
@@ -155,7 +156,7 @@ def main() -> None:
     results = {path.stem: json.loads(path.read_text()) for path in paths if path.exists()}
     timed = [row for row in ROWS if row in results]
     lines = [line for row in timed for line in lines_of(row, results[row])]
-    draw(lines, asked.results / "ratios.png")
+    draw(lines, asked.results / "ratios.svg")
     sections = [
         "# Benchmarks",
         "Written by `python -m benchmarks.report` from results/*.json; README.md tells how each "
@@ -163,7 +164,7 @@ def main() -> None:
         "are compared before anything is timed.",
         "## Beside other fitters",
         peer_table(results, lines),
-        "![ratios](results/ratios.png)",
+        "![ratios](results/ratios.svg)",
         "## Beside itself",
         limit_table(results),
         "## Machine",

@@ -91,9 +91,9 @@ def deviance_term(y: ArrayLike, mu: ArrayLike) -> Array:
     y, mu = _align(y, mu)
     usable = y > 0
     y1, mu1 = jnp.where(usable, y, 1), jnp.where(usable, mu, 1)
-    excess = (mu1 - y1) / y1
-    near = jnp.abs(excess) < 0.5
-    by_series = -(mu1 - y1) * log1p_excess(jnp.where(near, excess, 0))
+    near = jnp.abs(mu1 - y1) < 0.5 * y1
+    excess = jnp.where(near, mu1 - y1, 0) / jnp.where(near, y1, 1)
+    by_series = -(mu1 - y1) * log1p_excess(excess)
     by_log = y1 * _log_ratio(y1, mu1) + (mu1 - y1)
     return jnp.where(usable, jnp.where(near, by_series, by_log), mu)
 
@@ -170,7 +170,7 @@ def _beta_tails_value(odds: Array, a: Array, b: Array, least: int) -> tuple[Arra
     x, xc = safe / (1 + safe), 1 / (1 + safe)
     x, xc = jnp.where(from_below, x, xc), jnp.where(from_below, xc, x)
 
-    def bottom(n: ArrayLike) -> Array:
+    def bottom(n: Array) -> Array:
         fraction = n * ((q - n) / (p + 2 * n - 1)) * x
         return n + fraction + (p + n) / (p + 2 * n + 1) * (p * xc - q * x + 1 + n * (1 + xc))
 

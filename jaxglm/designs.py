@@ -200,6 +200,28 @@ def _gram_rule(size: int, batched: list[bool], X: Array, w: Array) -> tuple[Arra
     return _unpack(highest(w, _column_products(X)), X.shape[1]), True
 
 
+def leverage(design: Design, a: Array) -> Array:
+    """diag(X A X') (n,), not differentiable: for judging a fit, at the price of a Gram product."""
+    design, a = jax.lax.stop_gradient((design, a))
+    return _dense_leverage(design.X, a) if type(design) is Dense else design.leverage(a)
+
+
+@custom_vmap
+def _dense_leverage(X: Array, a: Array) -> Array:
+    return jnp.sum(highest(X, a) * X, axis=1)
+
+
+@_dense_leverage.def_vmap
+def _dense_leverage_rule(size: int, batched: list[bool], X: Array, a: Array) -> tuple[Array, bool]:
+    if batched[0]:
+        axes = (0, 0 if batched[1] else None)
+        return jax.vmap(lambda X, a: jnp.sum(highest(X, a) * X, axis=1), axes)(X, a), True
+    rows, columns = np.triu_indices(X.shape[1])
+    # Off-diagonal elements stand twice in a symmetric matrix.
+    packed = a[:, rows, columns] * np.where(rows == columns, 1.0, 2.0).astype(X.dtype)
+    return highest(packed, _column_products(X).T), True
+
+
 def _column_products(X: Array) -> Array:
     """K (n, p (p + 1) / 2) with rows x_ij x_ik, j <= k: then W K holds the Gram matrices."""
     rows, columns = np.triu_indices(X.shape[1])

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.families import Family
@@ -42,6 +43,13 @@ class Dispersion:
     value: Array | None = None
     kind: str | None = static(default=None)
 
+    @property
+    def valid(self) -> Array:
+        """Whether a given number can be a dispersion."""
+        if self.value is None:
+            return jnp.asarray(True)
+        return (self.value > 0) & jnp.isfinite(self.value)
+
 
 class Solution(NamedTuple):
     """The joint root, with its derivative attached."""
@@ -61,6 +69,8 @@ def as_dispersion(scale: str | ArrayLike | None, dtype: Any) -> Dispersion:
         if scale not in KINDS:
             raise ValueError(f"scale={scale!r}: allowed are None, a number, {', '.join(KINDS)}.")
         return Dispersion(kind=scale)
+    if isinstance(scale, (int, float)) and not (np.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale={scale}: a number must be finite and > 0.")
     return Dispersion(jnp.asarray(scale, dtype), "fixed")
 
 

@@ -1,4 +1,4 @@
-"""Floor 3: the distribution functions of the families, for quantile residuals.
+"""Floor 9: the distribution functions of the families, for quantile residuals.
 
 One row per family, as the two tails just below y and up to y: they differ where a response has
 positive probability. `phi` is the dispersion of the row, scale / var_weights.

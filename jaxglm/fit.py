@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._types import Array, ArrayLike, record
-from jaxglm.designs import Design, as_design
+from jaxglm.designs import Design, as_design, leverage
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate, joint_solve
 from jaxglm.families import Family, Gaussian
 from jaxglm.linalg import inverse_pd
@@ -221,23 +221,26 @@ def solve_prepared(
     solution = joint_solve(solver, problem, start, limit)
     beta, family, status = solution.beta, solution.family, solution.status
     problem = Problem(problem.design, problem.rows, family, problem.penalty)
-    if family.can_separate:
-        status = _flag_separation(problem, solution.last_step, status)
     sums = totals(problem, beta)
+    unscaled = inverse_pd(sums.information)
     n = problem.rows.total_frequency
     df_resid = n - beta.shape[0]
     scale = estimate(dispersion, problem, beta, sums, df_resid)
+    if family.can_separate:
+        moving = eta_change(problem.design, solution.last_step)
+        status = _flag_separation(problem, scale * unscaled, moving, status, limit is not None)
     at = sums.deviance / n if is_concentrated(family) else scale
     llf = loglike(family, problem.rows, at, sums.deviance)
     sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
     status = jnp.where(
         (status == int(Status.converged)) & ~sound, as_status(Status.diverged), status
     )
+    invalid = invalid | ~dispersion.valid
     status = jnp.where(invalid, as_status(Status.invalid_data), status)
     void = invalid | (status == int(Status.singular))
     result = Fit(
         params=beta,
-        cov_unscaled=inverse_pd(sums.information) if cov else None,
+        cov_unscaled=unscaled if cov else None,
         scale=jnp.asarray(scale, beta.dtype),
         deviance=sums.deviance,
         loglike=llf,
@@ -259,17 +262,25 @@ def _blank(result: Fit, void: Array) -> Fit:
     return dataclasses.replace(result, **nan)
 
 
-def _flag_separation(problem: Problem, last_step: Array, status: Array) -> Array:
-    """`separated` where the likelihood has stopped rising but linear predictors still move.
+def _flag_separation(
+    problem: Problem, cov: Array, moving: Array, status: Array, limited: bool
+) -> Array:
+    """`separated` where the likelihood is flat in some linear predictor at its best.
 
-    At a finite maximum a decrement within the tolerance moves no linear predictor by more than
-    sqrt(tol) times its standard error; 1e-3 (float64) stands for standard errors of a thousand.
+    Its standard error is then without bound: a thousand (a hundred in float32, whose loop ends
+    earlier) is more than any finite maximum has. Where the information has vanished altogether, a
+    last step that still moves linear predictors tells. A lane cut short by its batch's limit is
+    on its way, and not judged.
     """
-    limit = 1e-3 if problem.design.dtype == jnp.float64 else 3e-2
-    moving = eta_change(problem.design, last_step) > limit
-    codes = (Status.converged, Status.max_steps, Status.singular)
-    flat = jnp.any(jnp.stack([status == int(code) for code in codes]))
-    return jnp.where(flat & moving, as_status(Status.separated), status)
+    bound = 1e6 if problem.design.dtype == jnp.float64 else 1e4
+    spread = leverage(problem.design, cov)
+    if problem.rows.prior is not None:
+        spread = jnp.where(problem.rows.prior > 0, spread, 0.0)
+    vanished = ~jnp.all(jnp.isfinite(cov))
+    endless = jnp.where(vanished, moving > 1e-3, jnp.max(spread) > bound)
+    codes = [Status.converged, Status.singular] + ([] if limited else [Status.max_steps])
+    ended = jnp.any(jnp.stack([status == int(code) for code in codes]))
+    return jnp.where(ended & endless, as_status(Status.separated), status)
 
 
 def is_concentrated(family: Family) -> bool:

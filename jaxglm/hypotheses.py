@@ -39,7 +39,7 @@ def parse_hypotheses(
     if not rows:
         raise ValueError('hypotheses: none given; allowed is text such as "x1 = x2, x3 = 0".')
     stacked = np.array(rows)
-    return stacked[:, :-1], -stacked[:, -1]
+    return stacked[:, :-1], 0.0 - stacked[:, -1]
 
 
 class _Parser:

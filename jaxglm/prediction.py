@@ -120,7 +120,7 @@ def mean_intervals(
 
 
 def _end(family: Family, eta: Array, upwards: Array) -> Array:
-    """The mean at a limit of eta; the edge of the mean space it left, the upper one if `upwards`."""
+    """The mean at a limit of eta, or the edge of the mean space that it left."""
     mu, space = family.link.at(eta)[0].mu, family.mean_space
     # At an edge itself the mean may be infinite, or underflow to one that is excluded.
     within = family.link.domain.contains(eta) & (mu >= space.low) & (mu <= space.high)

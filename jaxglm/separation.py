@@ -1,4 +1,4 @@
-"""Floor 4: whether the maximum likelihood estimate is finite, by linear programming on the host."""
+"""Floor 3: whether the maximum likelihood estimate is finite, by linear programming on the host."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def version() -> str:
 
 def prepare(problem: Problem) -> Callable[[], Answer]:
     alone = problem.lanes == 1
-    tolerance = 1e-6 if alone else 1e-7
+    tolerance = 1e-8 if alone else 1e-7
 
     def fit(lane: int) -> np.ndarray:
         model = glum.GeneralizedLinearRegressor(

@@ -30,7 +30,7 @@ def version() -> str:
 def prepare(problem: Problem) -> Callable[[], Answer]:
     alone = problem.lanes == 1
     model = MODELS[problem.family].set_params(
-        solver="newton-cholesky", fit_intercept=False, tol=1e-9 if alone else 1e-7
+        solver="newton-cholesky", fit_intercept=False, tol=1e-8 if alone else 1e-7
     )
 
     def fit(lane: int) -> np.ndarray:

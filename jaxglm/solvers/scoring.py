@@ -4,9 +4,10 @@ One pass over the data evaluates a candidate. It is accepted if its means are va
 worse than before; then the next direction is solved for, and the Newton decrement U'H^-1 U decides
 convergence. Otherwise the next pass tries half the step (glm2: Marschner 2011).
 
-What "no worse" means depends on the model. Where the log-likelihood is concave, the slope along
-the direction judges: it needs no logarithms, and a slope that has not turned beyond half of its
-size shrinks towards the maximum of the line. Elsewhere the deviance must not increase.
+What "no worse" means depends on the model. Where the log-likelihood is concave and the start is
+the family's own, the slope along the direction judges: it needs no logarithms, and a slope that
+has not turned beyond half of its size shrinks towards the maximum of the line. Elsewhere, and from
+a start that may be far away, the deviance must not increase.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class ScoringState:
     last_step: Array  # the step that led to beta (p,)
     length: Array  # the share of the direction to try next
     slope: Array  # U'direction at beta; inf before the first pass
-    deviance: Array  # penalised deviance at beta; inf before the first pass
+    deviance: Array | None  # penalised, at beta, inf before the first pass; None: slopes judge
     decrement: Array  # U'H^-1 U at beta, in units of phi
     observed: Array  # whether H is to be the observed information
     expected_only: Array  # observed information was not positive definite here
@@ -55,7 +56,7 @@ def start_state(problem: Problem, start: Array | None, observed: bool) -> Scorin
         last_step=target - anchor,
         length=jnp.ones((), dtype),
         slope=jnp.full((), jnp.inf, dtype),
-        deviance=jnp.full((), jnp.inf, dtype),
+        deviance=None if _slopes_suffice(problem, start) else jnp.full((), jnp.inf, dtype),
         decrement=jnp.full((), jnp.inf, dtype),
         observed=jnp.asarray(observed),
         expected_only=jnp.asarray(False),
@@ -65,27 +66,33 @@ def start_state(problem: Problem, start: Array | None, observed: bool) -> Scorin
     )
 
 
+def _slopes_suffice(problem: Problem, start: Array | None) -> bool:
+    adjusts = problem.penalty is not None and problem.penalty.adjusts
+    return adjusts or (problem.family.is_log_concave and start is None)
+
+
 def scoring_step(
     problem: Problem, state: ScoringState, *, tol: float, max_steps: int, newton: bool
 ) -> ScoringState:
     """One pass over the data: judge the candidate, then step on or halve."""
     family = problem.family
     adjusts = problem.penalty is not None and problem.penalty.adjusts
-    by_slope = family.is_log_concave or adjusts
     exact = family.is_canonical and not adjusts
     never_observed = exact or adjusts
 
     step = state.length * state.direction
     candidate = state.beta + step
     observed = False if never_observed else (~state.expected_only if newton else state.observed)
-    now = evaluate(problem, candidate, observed=observed, needs_deviance=not by_slope)
+    by_deviance = state.deviance is not None
+    now = evaluate(problem, candidate, observed=observed, needs_deviance=by_deviance)
     valid = (now.invalid == 0) & jnp.all(jnp.isfinite(now.score)) & jnp.isfinite(now.deviance)
-    accepted = valid & _no_worse(state, now, by_slope)
-
     direction = solve_pd(now.information, now.score)
     decrement = now.score @ direction
     phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
     factored = jnp.isfinite(decrement) & (decrement >= 0)
+    # A step after which the information has vanished went too far, unless it was never there.
+    usable = factored | observed | jnp.isinf(state.slope)
+    accepted = valid & usable & _no_worse(state, now)
     # Observed information that is not positive definite: look again with the expected one.
     retry = accepted & ~factored & observed
     onward = accepted & factored
@@ -103,6 +110,7 @@ def scoring_step(
         (converged, Status.converged),
         (accepted & ~factored & ~retry, Status.singular),
         (exhausted & ~valid, Status.boundary),
+        (exhausted & ~usable, Status.singular),
         (exhausted, Status.diverged),
         (state.n_iter + 1 >= max_steps, Status.max_steps),
     )
@@ -114,7 +122,7 @@ def scoring_step(
         last_step=jnp.where(converged, direction, jnp.where(accepted, step, state.last_step)),
         length=jnp.where(accepted, 1.0, 0.5 * state.length),
         slope=jnp.where(onward, decrement, jnp.where(retry, jnp.inf, state.slope)),
-        deviance=jnp.where(accepted, now.deviance, state.deviance),
+        deviance=jnp.where(accepted, now.deviance, state.deviance) if by_deviance else None,
         decrement=jnp.where(onward, decrement / phi, state.decrement),
         observed=jnp.where(onward, decrement <= NEAR * phi, state.observed)
         & ~(state.expected_only | retry),
@@ -125,8 +133,8 @@ def scoring_step(
     )
 
 
-def _no_worse(state: ScoringState, now: Evaluation, by_slope: bool) -> Array:
-    if by_slope:
+def _no_worse(state: ScoringState, now: Evaluation) -> Array:
+    if state.deviance is None:
         return now.score @ state.direction >= -0.5 * state.slope
     rounding = 1e3 * jnp.finfo(now.deviance.dtype).eps
     previous = state.deviance

@@ -1,0 +1,238 @@
+"""fit_many equals a list of fits, whatever the chunk, the order and the neighbours."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxglm import Status, designs, families, fit, fit_many, links, penalties
+
+N, P, B = 40, 3, 19
+FIELDS = ("params", "cov_unscaled", "scale", "deviance", "loglike", "df_resid", "status")
+
+
+def make_design(seed=0, lanes=()):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(*lanes, N, P))
+    X[..., 0] = 1.0
+    return X
+
+
+def draw(family, X, seed=1, lanes=(B,)):
+    """Responses of the family at small linear predictors, one row of y a lane."""
+    key = jax.random.key(seed)
+    eta = np.broadcast_to(X @ np.array([0.2, 0.3, -0.2]), (*lanes, N))
+    with jax.enable_x64(True):
+        mu = family.link.inverse(jnp.asarray(eta))
+        source = family if family.has_likelihood else families.Poisson()
+        y = source.sample(key, mu, 1.0 if source.fixed_scale else 0.2)
+        return np.array(y)
+
+
+FAMILIES = {
+    "gaussian": families.Gaussian(),
+    "binomial": families.Binomial(),
+    "probit": families.Binomial(links.Probit()),
+    "poisson": families.Poisson(),
+    "gamma": families.Gamma(links.Log()),
+    "inverse gaussian": families.InverseGaussian(links.Log()),
+    "negative binomial": families.NegativeBinomial(0.5),
+    "tweedie": families.Tweedie(1.5),
+    "quasi": families.Quasi(lambda mu: mu, links.Log(), mean_space=families.POSITIVE),
+}
+
+
+def assert_same(batch, single, lane, rtol=1e-9):
+    for name in FIELDS:
+        theirs = np.asarray(getattr(single, name))
+        np.testing.assert_allclose(
+            np.asarray(getattr(batch, name))[lane], theirs, rtol=rtol, atol=1e-12, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_lanes_equal_single_fits(name):
+    family, X = FAMILIES[name], make_design()
+    Y = draw(family, X)
+    batch = fit_many(X, Y, family)
+    assert batch.params.shape == (B, P) and batch.bse.shape == (B, P)
+    assert (batch.status == Status.converged).all()
+    for lane in (0, B - 1):
+        assert_same(batch, fit(X, Y[lane], family), lane)
+
+
+def test_chunk_size_and_order_are_irrelevant():
+    X = make_design()
+    Y = draw(families.Poisson(), X)
+    whole = fit_many(X, Y, families.Poisson())
+    order = np.random.default_rng(3).permutation(B)
+    for chunk in (1, 4, 8):
+        parts = fit_many(X, Y[order], families.Poisson(), chunk_size=chunk)
+        np.testing.assert_allclose(parts.params, whole.params[order], rtol=1e-11)
+        np.testing.assert_allclose(parts.bse, whole.bse[order], rtol=1e-11)
+
+
+def spoil(Y, kind):
+    """One lane made impossible, in one way."""
+    Y = Y.copy()
+    lane = {
+        "nan": lambda y: np.where(np.arange(N) == 3, np.nan, y),
+        "outside": lambda y: np.where(np.arange(N) == 3, 2.0, y),
+        "all zero": np.zeros_like,
+        "separated": lambda y: (make_design()[:, 1] > 0).astype(float),
+    }[kind]
+    Y[5] = lane(Y[5])
+    return Y
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("nan", Status.invalid_data),
+        ("outside", Status.invalid_data),
+        ("all zero", Status.separated),
+        ("separated", Status.separated),
+    ],
+)
+def test_a_bad_lane_leaves_its_neighbours_bit_identical(kind, status):
+    X = make_design()
+    Y = draw(families.Binomial(), X)
+    # Fractional data in both batches, so that both take the general path.
+    Y[0, 0] = 0.5
+    clean, spoilt = (fit_many(X, y, families.Binomial()) for y in (Y, spoil(Y, kind)))
+    others = np.arange(B) != 5
+    for name in FIELDS:
+        mine, theirs = (np.asarray(getattr(f, name))[others] for f in (clean, spoilt))
+        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+    assert int(spoilt.status[5]) == status
+    assert list(spoilt.failed) == [5]
+    assert spoilt.tally() == {"converged": B - 1, status.name: 1}
+
+
+def test_a_singular_or_short_lane_fails_alone():
+    X = make_design(lanes=(B,))
+    X[2, :, 2] = X[2, :, 1]
+    weights = np.ones((B, N))
+    weights[4, 2:] = 0.0
+    y = draw(families.Poisson(), make_design(), lanes=())
+    batch = fit_many(X, y, families.Poisson(), freq_weights=weights)
+    assert list(batch.failed) == [2, 4]
+    assert (np.asarray(batch.status)[[2, 4]] == Status.singular).all()
+    assert np.isnan(np.asarray(batch.params)[[2, 4]]).all()
+    assert_same(batch, fit(X[0], y, families.Poisson(), freq_weights=weights[0]), 0)
+
+
+def test_every_argument_may_have_lanes():
+    X = make_design()
+    rng = np.random.default_rng(5)
+    y = draw(families.NegativeBinomial(0.5), X, lanes=())
+    lanes = {
+        "offset": rng.normal(size=(B, N)) * 0.1,
+        "var_weights": rng.uniform(0.5, 2, size=(B, N)),
+        "freq_weights": rng.integers(0, 3, size=(B, N)).astype(float),
+    }
+    alpha, strength = rng.uniform(0.2, 2, size=B), rng.uniform(0.1, 3, size=B)
+    batch = fit_many(
+        X, y, families.NegativeBinomial(alpha), penalty=penalties.Ridge(strength), **lanes
+    )
+    for lane in (0, 7):
+        single = fit(
+            X,
+            y,
+            families.NegativeBinomial(alpha[lane]),
+            penalty=penalties.Ridge(strength[lane]),
+            **{name: value[lane] for name, value in lanes.items()},
+        )
+        assert_same(batch, single, lane)
+
+
+def test_trials_and_counts_may_have_lanes():
+    X = make_design()
+    rng = np.random.default_rng(6)
+    trials = rng.integers(1, 9, size=(B, N)).astype(float)
+    successes = rng.binomial(trials.astype(int), 0.4).astype(float)
+    counts = np.stack([successes, trials - successes], axis=-1)
+    by_share = fit_many(X, successes / trials, families.Binomial(), n_trials=trials)
+    by_count = fit_many(X, counts, families.Binomial())
+    np.testing.assert_allclose(by_share.params, by_count.params, rtol=1e-12)
+    np.testing.assert_allclose(by_share.loglike, by_count.loglike, rtol=1e-12)
+    assert_same(by_count, fit(X, counts[3], families.Binomial()), 3)
+
+
+def test_augmented_designs_equal_stacked_ones():
+    rng = np.random.default_rng(7)
+    shared, varying = make_design(), rng.normal(size=(B, N))
+    y = draw(families.Binomial(), shared, lanes=())
+    stacked = np.concatenate([np.broadcast_to(shared, (B, N, P)), varying[..., None]], axis=2)
+    scan = fit_many(designs.Augmented(shared, varying), y, families.Binomial())
+    full = fit_many(stacked, y, families.Binomial())
+    np.testing.assert_allclose(scan.params, full.params, rtol=1e-9)
+    np.testing.assert_allclose(scan.bse, full.bse, rtol=1e-9)
+
+
+def test_alpha_is_estimated_in_each_lane():
+    X = make_design()
+    Y = draw(families.NegativeBinomial(0.8), X)
+    batch = fit_many(X, Y, families.NegativeBinomial(alpha=None))
+    assert batch.family.alpha.shape == (B,)
+    for lane in (1, 4):
+        single = fit(X, Y[lane], families.NegativeBinomial(alpha=None))
+        assert_same(batch, single, lane, rtol=1e-7)
+        np.testing.assert_allclose(batch.family.alpha[lane], single.family.alpha, rtol=1e-7)
+
+
+def test_traced_lanes_can_be_differentiated():
+    X = jnp.asarray(make_design())
+    Y = jnp.asarray(draw(families.Poisson(), make_design()))
+
+    def total(X):
+        return jnp.sum(fit_many(X, Y, families.Poisson(), chunk_size=8).params ** 2)
+
+    one_by_one = jax.grad(
+        lambda X: sum(jnp.sum(fit(X, y, families.Poisson()).params ** 2) for y in Y)
+    )
+    np.testing.assert_allclose(jax.grad(total)(X), one_by_one(X), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.dtype
+def test_dtype_follows_the_kind_of_array():
+    X, Y = make_design(), draw(families.Poisson(), make_design())
+    assert fit_many(X, Y, families.Poisson()).params.dtype == np.float64
+    wide = fit_many(X, Y, families.Poisson(), dtype=np.float32)
+    own = fit_many(jnp.asarray(X, jnp.float32), jnp.asarray(Y, jnp.float32), families.Poisson())
+    assert wide.params.dtype == own.params.dtype == np.float32
+    np.testing.assert_allclose(wide.params, own.params, rtol=1e-6)
+
+
+def test_covariance_can_be_left_out():
+    X, Y = make_design(), draw(families.Poisson(), make_design())
+    bare = fit_many(X, Y, families.Poisson(), cov=False)
+    assert bare.cov_unscaled is None
+    with pytest.raises(ValueError, match="cov=False"):
+        _ = bare.bse
+
+
+def test_progress_reports_every_lane(capsys):
+    X, Y = make_design(), draw(families.Poisson(), make_design())
+    fit_many(X, Y, families.Poisson(), progress=True, chunk_size=4)
+    assert f"{B}/{B}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": np.zeros((B, N + 1))}, r"y: shape \(19, 41\)"),
+        ({"offset": np.zeros((B + 1, N))}, "differ in their number of lanes"),
+        ({"var_weights": np.ones((B, N, 1))}, "var_weights: shape"),
+        ({"X": np.ones((2, 3, N, P))}, "X: shape"),
+        ({"y": np.zeros(N)}, "no argument has a lane axis"),
+        ({"y": np.full((B, N), "a")}, "y: dtype"),
+        ({"chunk_size": 0}, "chunk_size=0"),
+        ({"scale": "x2"}, "scale='x2'"),
+    ],
+)
+def test_wrong_arguments_are_named(change, message):
+    arguments = {"X": make_design(), "y": np.zeros((B, N)), "family": families.Poisson()} | change
+    X, y, family = (arguments.pop(k) for k in ("X", "y", "family"))
+    with pytest.raises((ValueError, TypeError), match=message):
+        fit_many(X, y, family, **arguments)

@@ -270,14 +270,16 @@ def _f_tails(x: Array, d1: Array, d2: Array) -> tuple[Array, Array]:
     d = jnp.where(finite, d2, 1)
     beta = _beta_tails(x * (d1 / d), 0.5 * d1, 0.5 * d)
     limit = _gamma_tails(x * (0.5 * d1), 0.5 * d1)
-    return jnp.where(finite, beta[0], limit[0]), jnp.where(finite, beta[1], limit[1])
+    return tuple(x * 0 + jnp.where(finite, b, g) for b, g in zip(beta, limit, strict=True))
 
 
+@jax.jit
 def f_cdf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """P(F <= x) on (d1, d2) degrees of freedom; d2 = inf is chi2(d1) / d1."""
     return _f_tails(*_align(x, d1, d2))[0]
 
 
+@jax.jit
 def f_sf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """P(F > x) on (d1, d2) degrees of freedom; d2 = inf is chi2(d1) / d1."""
     return _f_tails(*_align(x, d1, d2))[1]
@@ -285,14 +287,18 @@ def f_sf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
 
 def _chi2_tails(x: ArrayLike, df: ArrayLike) -> tuple[Array, Array]:
     x, df = _align(x, df)
-    return _gamma_tails(0.5 * jnp.clip(x, 0, jnp.finfo(x.dtype).max), 0.5 * df)
+    x = jnp.clip(x, 0, jnp.finfo(x.dtype).max)
+    # A fraction of NaN would end at once, as if it were 0.
+    return tuple(x * 0 + tail for tail in _gamma_tails(0.5 * x, 0.5 * df))
 
 
+@jax.jit
 def chi2_cdf(x: ArrayLike, df: ArrayLike) -> Array:
     """P(chi2 <= x) on df > 0 degrees of freedom, relative precision near 0."""
     return _chi2_tails(x, df)[0]
 
 
+@jax.jit
 def chi2_sf(x: ArrayLike, df: ArrayLike) -> Array:
     """P(chi2 > x) on df > 0 degrees of freedom, relative precision into the tail."""
     return _chi2_tails(x, df)[1]
@@ -316,6 +322,7 @@ def _t_sf_slope(i: int, values: tuple[Array, ...], _: Array) -> Array:
 _t_sf = _with_slopes(_t_sf_value, _t_sf_slope)
 
 
+@jax.jit
 def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
     """P(T > t) for Student's t on df > 0 degrees of freedom; df = inf is the normal.
 
@@ -324,11 +331,13 @@ def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
     return _t_sf(*_align(t, df))
 
 
+@jax.jit
 def t_cdf(t: ArrayLike, df: ArrayLike) -> Array:
     """P(T <= t) for Student's t; see `t_sf`."""
     return t_sf(-jnp.asarray(t), df)
 
 
+@jax.jit
 def two_sided_t(t: ArrayLike, df: ArrayLike) -> Array:
     """P(|T| > |t|) for Student's t; see `t_sf`."""
     return 2 * t_sf(jnp.abs(t), df)
@@ -386,17 +395,20 @@ _f_quantile = _with_slopes(
 _t_quantile = _with_slopes(_t_quantile_value, _slope_of_root(lambda x, df: _t_sf(-x, df)))
 
 
+@jax.jit
 def f_quantile(p: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """The x with P(F <= x) = p on (d1, d2) degrees of freedom; nan outside 0 <= p <= 1."""
     return _f_quantile(*_align(p, d1, d2))
 
 
+@jax.jit
 def chi2_quantile(p: ArrayLike, df: ArrayLike) -> Array:
     """The x with P(chi2 <= x) = p on df degrees of freedom; nan outside 0 <= p <= 1."""
     p, df = _align(p, df)
     return df * _f_quantile(p, df, jnp.full_like(p, jnp.inf))
 
 
+@jax.jit
 def t_quantile(p: ArrayLike, df: ArrayLike) -> Array:
     """The t with P(T <= t) = p on df degrees of freedom (inf: normal); nan outside 0 <= p <= 1."""
     return _t_quantile(*_align(p, df))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,56 @@ from jaxglm.frames import to_float, to_matrix
 from jaxglm.hypotheses import parse_hypotheses
 
 
-def hypothesis(exog_names: tuple[str, ...], what: Any, q: Any) -> tuple[np.ndarray, Any]:
-    """(R, q) of R beta = q, from text or as given."""
-    if not isinstance(what, str):
-        return np.atleast_2d(np.asarray(what, dtype=np.float64)), q
+def hypothesis(exog_names: Sequence[str], what: Any, q: Any) -> tuple[np.ndarray, Any]:
+    """(R, q) of R beta = q, from text, from the pair, or as given."""
+    if isinstance(what, tuple) and len(what) == 2 and np.ndim(what[0]) == 2:
+        what, q = what if q is None else (what, q)
+    if not _is_text(what):
+        R = np.atleast_2d(np.asarray(what, dtype=np.float64))
+        if R.ndim != 2 or R.shape[1] != len(exog_names):
+            raise ValueError(
+                f"hypothesis: shape {np.shape(what)}; allowed is (k, {len(exog_names)}), a row a "
+                "hypothesis, or text."
+            )
+        return R, q
     if q is not None:
         raise ValueError("q: already given by the text of the hypothesis; pass one.")
     return parse_hypotheses(what, exog_names)
+
+
+def _is_text(what: Any) -> bool:
+    return isinstance(what, str) or (len(what) > 0 and all(isinstance(v, str) for v in what))
+
+
+def term_columns(exog_names: Sequence[str], terms: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The column numbers of each term, from names or numbers; raises for one that is not there."""
+    names, found = list(exog_names), {}
+    for term, columns in terms.items():
+        columns = [columns] if isinstance(columns, (str, int)) else list(columns)
+        found[term] = [names.index(c) if c in names else c for c in columns]
+        allowed = range(len(names))
+        strange = [c for c in found[term] if isinstance(c, str) or c not in allowed]
+        if strange or not columns:
+            raise ValueError(
+                f"terms[{term!r}]: {columns}; allowed are numbers below {len(names)} and names of "
+                f"columns, {', '.join(names)}."
+            )
+    return found
+
+
+def default_terms(
+    exog_names: Sequence[str], X: np.ndarray, kept: Sequence[int]
+) -> dict[str, list[int]]:
+    """Each column but the constant as a term of its own."""
+    return {exog_names[j]: [int(j)] for j in kept if np.ptp(X[:, j]) > 0}
+
+
+def checked_params(params: Any, p: int, what: str) -> np.ndarray:
+    """Coefficients (p,) as float64, 0 for NaN (an aliased one)."""
+    beta = np.asarray(params, dtype=np.float64)
+    if beta.shape != (p,) or np.isinf(beta).any():
+        raise ValueError(f"{what}: shape {beta.shape}; allowed are ({p},) finite numbers.")
+    return np.nan_to_num(beta)
 
 
 def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.ndarray, int]:
@@ -30,15 +74,17 @@ def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.nd
     return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
 
 
-def matched_columns(exog: Any, exog_names: tuple[str, ...]) -> np.ndarray:
+def matched_columns(exog: Any, exog_names: Sequence[str]) -> np.ndarray:
     """A new design, a frame's columns in the order of the model's."""
-    names = getattr(exog, "columns", None)
-    if names is not None and set(exog_names) <= set(map(str, names)):
-        exog = exog[list(exog_names)]
+    own = exog if isinstance(exog, Mapping) else getattr(exog, "columns", None)
+    if own is not None and set(exog_names) <= set(map(str, own)):
+        columns = {str(name): exog[name] for name in own}
+        exog = {name: columns[name] for name in exog_names}
     X = to_matrix("predict(exog=...)", exog)
     if X.shape[1] != len(exog_names):
         raise ValueError(
-            f"predict(exog=...): {X.shape[1]} columns; the model has {len(exog_names)}."
+            f"predict(exog=...): {X.shape[1]} columns; the model has {len(exog_names)}: "
+            f"{', '.join(exog_names)}."
         )
     return X
 
@@ -52,14 +98,23 @@ def total_offset(offset: Any, exposure: Any, needed: bool, n: int) -> np.ndarray
                 "exposure=... for the new rows (offset=0 for none)."
             )
         return None
-    total = np.zeros(n) if offset is None else to_float("predict(offset=...)", offset)
+    total = np.zeros(n)
+    if offset is not None:
+        total = total + _new_column("predict(offset=...)", offset, n, positive=False)
     if exposure is not None:
-        total = total + np.log(to_float("predict(exposure=...)", exposure))
-    if total.shape not in ((), (n,)) or not np.isfinite(total).all():
+        total = total + np.log(_new_column("predict(exposure=...)", exposure, n, positive=True))
+    return total
+
+
+def _new_column(name: str, value: Any, n: int, *, positive: bool) -> np.ndarray:
+    column = to_float(name, value)
+    sound = np.isfinite(column) & ((column > 0) | (not positive))
+    if column.shape not in ((), (n,)) or not sound.all():
+        kind = "positive finite" if positive else "finite"
         raise ValueError(
-            f"predict(offset=...): shape {total.shape}; allowed are ({n},) or a number, finite."
+            f"{name}: shape {column.shape}; allowed are ({n},) {kind} numbers, or one."
         )
-    return np.broadcast_to(total, (n,))
+    return column
 
 
 def marginal_columns(

@@ -21,7 +21,7 @@ from jaxglm._types import Array, record
 from jaxglm.linalg import highest
 
 # Rows to a block of the sweep: eta, mu, w and the scaled block stay in cache.
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 8192
 
 
 class Design(abc.ABC):
@@ -38,8 +38,12 @@ class Design(abc.ABC):
         """The floating dtype of the products."""
 
     @abc.abstractmethod
-    def cleaned(self) -> tuple[Design, Array]:
-        """The design with non-finite entries set to 0, and which rows (n,) had any."""
+    def spoiled(self) -> Array:
+        """Which rows (n,) have an entry that is not finite."""
+
+    @abc.abstractmethod
+    def cleaned(self) -> Design:
+        """The design with the entries that are not finite set to 0."""
 
     @abc.abstractmethod
     def predictor(self, beta: Array) -> Array:
@@ -80,9 +84,11 @@ class Dense(Design):
     def dtype(self) -> Any:
         return self.X.dtype
 
-    def cleaned(self) -> tuple[Design, Array]:
-        X, bad = _cleaned(self.X)
-        return Dense(X), bad
+    def spoiled(self) -> Array:
+        return _spoiled(self.X)
+
+    def cleaned(self) -> Design:
+        return Dense(_cleaned(self.X))
 
     def predictor(self, beta: Array) -> Array:
         # beta first: under vmap the lanes then lead without a transpose.
@@ -128,9 +134,11 @@ class Augmented(Design):
     def _columns(self) -> Array:
         return self.varying if self.varying.ndim == 2 else self.varying[:, None]
 
-    def cleaned(self) -> tuple[Design, Array]:
-        (shared, bad), (varying, worse) = _cleaned(self.shared), _cleaned(self._columns)
-        return Augmented(shared, varying), bad | worse
+    def spoiled(self) -> Array:
+        return _spoiled(self.shared) | _spoiled(self._columns)
+
+    def cleaned(self) -> Design:
+        return Augmented(_cleaned(self.shared), _cleaned(self._columns))
 
     def predictor(self, beta: Array) -> Array:
         q = self.shared.shape[1]
@@ -167,9 +175,12 @@ def as_design(X: Any) -> Design:
     return X if isinstance(X, Design) else Dense(X)
 
 
-def _cleaned(X: Array) -> tuple[Array, Array]:
-    finite = jnp.isfinite(X)
-    return jnp.where(finite, X, 0.0), ~jnp.all(finite, axis=1)
+def _spoiled(X: Array) -> Array:
+    return ~jnp.all(jnp.isfinite(X), axis=1)
+
+
+def _cleaned(X: Array) -> Array:
+    return jnp.where(jnp.isfinite(X), X, 0.0)
 
 
 @jax.custom_jvp
@@ -218,7 +229,8 @@ def _dense_leverage_rule(size: int, batched: list[bool], X: Array, a: Array) -> 
         return jax.vmap(lambda X, a: jnp.sum(highest(X, a) * X, axis=1), axes)(X, a), True
     rows, columns = np.triu_indices(X.shape[1])
     # Off-diagonal elements stand twice in a symmetric matrix.
-    packed = a[:, rows, columns] * np.where(rows == columns, 1.0, 2.0).astype(X.dtype)
+    twice = np.where(rows == columns, 1.0, 2.0).astype(X.dtype)
+    packed = a[:, rows, columns] * twice[None]
     return highest(packed, _column_products(X).T), True
 
 
@@ -253,8 +265,10 @@ def sweep(design: Design, beta: Array, rows: Any, work: Callable[[Array, Any], A
         return part(design, rows)
 
     def take(start: Array, size: int) -> Any:
-        cut = jax.tree.map(lambda v: jax.lax.dynamic_slice_in_dim(v, start, size), rows)
-        return part(design.block(start, size), cut)
+        def cut(v: Array) -> Array:
+            return v if v.ndim == 0 else jax.lax.dynamic_slice_in_dim(v, start, size)
+
+        return part(design.block(start, size), jax.tree.map(cut, rows))
 
     def add(i: Array, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, take(i * BLOCK_ROWS, BLOCK_ROWS))

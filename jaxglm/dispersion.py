@@ -1,12 +1,14 @@
 """Floor 6: the parameters beside the coefficients: dispersion, alpha, variance power.
 
-A family parameter given as None is estimated by maximum likelihood with the coefficients: the
-coefficients are solved for at a value of it, then a Newton step on the profile's own equation
-moves it, until both equations hold. The derivative of the fit is that of the joint root.
+A family parameter given as None is estimated by maximum likelihood with the coefficients, and a
+dispersion that enters their score, through a bias-reducing penalty, is found with them. The
+coefficients are solved for at a value of it, then a Newton step on its own equation moves it,
+until both equations hold. The derivative of the fit is that of the joint root.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._types import Array, ArrayLike, record, static
+from jaxglm._types import Array, ArrayLike, elementwise_derivative, record, static
 from jaxglm.families import Family
 from jaxglm.implicit import attach
 from jaxglm.linalg import highest, inverse_pd
@@ -25,14 +27,18 @@ from jaxglm.model import (
     deviance,
     expected_weight,
     loglike,
+    pearson,
     penalised_score,
     score_jacobian,
     totals,
 )
+from jaxglm.penalties import Scaled
 from jaxglm.solvers import Solver, Status, solve
-from jaxglm.solvers.base import RUNNING, as_status, decide, decrement_tolerance
+from jaxglm.solvers.base import RUNNING, State, as_status, decide, decrement_tolerance
 
 MAX_ROUNDS = 50
+# Passes of a plain fit that give the first dispersion; its maximum may not exist.
+FIRST_PASSES = 5
 KINDS = ("X2", "dev", "ml")
 
 
@@ -52,10 +58,11 @@ class Dispersion:
 
 
 class Solution(NamedTuple):
-    """The joint root, with its derivative attached."""
+    """The joint root, with its derivative attached; `scale` only where it is part of it."""
 
     beta: Array
     family: Family
+    scale: Array | None
     last_step: Array
     n_iter: Array
     status: Array
@@ -97,10 +104,8 @@ def maximum_likelihood_scale(problem: Problem, eta: Array, total: Array) -> Arra
 
     Starts from deviance / n, which it is for Gaussian and inverse Gaussian.
     """
-    family, rows = problem.family, problem.rows
-    if family.fixed_scale or not family.has_likelihood:
-        raise ValueError(f'scale="ml": {type(family).__name__} has no likelihood in the scale.')
-
+    _require_likelihood(problem.family)
+    rows = problem.rows
     held, level = jax.lax.stop_gradient((problem, eta))
     t = jnp.log(jax.lax.stop_gradient(total) / rows.total_frequency)[None]
 
@@ -113,6 +118,11 @@ def maximum_likelihood_scale(problem: Problem, eta: Array, total: Array) -> Arra
     return jnp.exp(attach(_scale_score, _step_scale, (problem, eta), t, jnp.isfinite(t[0])))[0]
 
 
+def _require_likelihood(family: Family) -> None:
+    if family.fixed_scale or not family.has_likelihood:
+        raise ValueError(f'scale="ml": {type(family).__name__} has no likelihood in the scale.')
+
+
 def _scale_score(data: tuple[Problem, Array], t: Array) -> Array:
     """The derivative of the log-likelihood in t = log phi, each (1,)."""
     problem, eta = data
@@ -123,16 +133,173 @@ def _step_scale(data: tuple[Problem, Array], t: Array, v: Array) -> Array:
     return v / -jax.jacfwd(_scale_score, argnums=1)(data, t)[0]
 
 
+class Unknowns(abc.ABC):
+    """Parameters psi (q,) on the whole line, solved for together with the coefficients."""
+
+    @abc.abstractmethod
+    def begin(
+        self, solver: Solver, problem: Problem, start: Array | None
+    ) -> tuple[State, Array, Array]:
+        """A plain fit, psi from it, and a status: `RUNNING` unless there is no more to do."""
+
+    @abc.abstractmethod
+    def at(self, problem: Problem, psi: Array) -> Problem:
+        """The problem with psi set."""
+
+    @abc.abstractmethod
+    def score(self, problem: Problem, beta: Array, psi: Array) -> Array:
+        """psi's own equations (q,), 0 at the solution."""
+
+
+@record
+class FamilyParameter(Unknowns):
+    """The family's unknown parameter, then log phi where its likelihood has a dispersion."""
+
+    def begin(
+        self, solver: Solver, problem: Problem, start: Array | None
+    ) -> tuple[State, Array, Array]:
+        # A likelihood that falls from the edge of the parameter's space on (alpha = 0, Poisson)
+        # has its maximum there, and the plain fit is the answer.
+        unknown, rows = problem.family.unknown, problem.rows
+        plain = jnp.asarray(unknown.plain, problem.design.dtype)
+        base = dataclasses.replace(problem, family=problem.family.completed(plain))
+        state = solve(solver, base, start)
+        eta = rows.eta(problem.design.predictor(state.beta))
+        status = jnp.where(state.status == int(Status.converged), as_status(RUNNING), state.status)
+        if unknown.edge is not None:
+            rise = jax.grad(lambda a: _loglike_at(base.family.completed(a), rows, eta, 1.0))(plain)
+            edge = (status == RUNNING) & (rise <= 0)
+            status = jnp.where(edge, as_status(Status.boundary), status)
+        mean = base.family.link.at(eta)[0]
+        psi = unknown.to_line(unknown.moment(rows.weigh(jnp.ones_like(eta)), rows.y, mean.mu))[None]
+        if unknown.with_scale:
+            phi = totals(base, state.beta).pearson / rows.total_frequency
+            psi = jnp.append(psi, jnp.log(phi))
+        return state, psi, status
+
+    def at(self, problem: Problem, psi: Array) -> Problem:
+        family = problem.family.completed(problem.family.unknown.from_line(psi[0]))
+        here = dataclasses.replace(problem, family=family)
+        return at_scale(here, jnp.exp(psi[1])) if problem.family.unknown.with_scale else here
+
+    def score(self, problem: Problem, beta: Array, psi: Array) -> Array:
+        # The derivative of the log-likelihood, with Cox & Reid's adjustment where asked.
+        eta = problem.rows.eta(problem.design.predictor(beta))
+
+        def objective(psi: Array) -> Array:
+            here = self.at(problem, psi)
+            phi = jnp.exp(psi[1]) if problem.family.unknown.with_scale else jnp.ones((), psi.dtype)
+            value = _loglike_at(here.family, here.rows, eta, phi)
+            if not problem.family.cox_reid:
+                return value
+            w = here.rows.weigh(expected_weight(here.family, eta))
+            return value - 0.5 * jnp.linalg.slogdet(here.design.gram(w))[1]
+
+        return jax.grad(objective)(psi)
+
+
+@record
+class AdjustingScale(Unknowns):
+    """log phi where phi X'a is part of the score, by `kind`.
+
+    "X2", "dev": phi = X2 / (n - p), D / (n - p). "ml": the maximum of the likelihood. "adjusted":
+    the penalty's own equation for phi (Kosmidis & Firth 2009, section 5).
+    """
+
+    kind: str = static()
+
+    def begin(
+        self, solver: Solver, problem: Problem, start: Array | None
+    ) -> tuple[State, Array, Array]:
+        free = problem if problem.family.fixed_scale else dataclasses.replace(problem, penalty=None)
+        state = solve(solver, free, start, jnp.asarray(FIRST_PASSES))
+        t = jnp.log(_moment_scale("X2", problem, state.beta))
+        failed = state.status == int(Status.singular)
+        status = jnp.where(failed, state.status, as_status(Status.boundary))
+        return state, t[None], jnp.where(jnp.isfinite(t), as_status(RUNNING), status)
+
+    def at(self, problem: Problem, psi: Array) -> Problem:
+        return at_scale(problem, jnp.exp(psi[0]))
+
+    def score(self, problem: Problem, beta: Array, psi: Array) -> Array:
+        if self.kind in ("X2", "dev"):
+            return _moment_scale(self.kind, problem, beta) * jnp.exp(-psi) - 1.0
+        eta = problem.rows.eta(problem.design.predictor(beta))
+        slope = _scale_score((problem, eta), psi)
+        if self.kind == "ml":
+            return slope
+        log_information = elementwise_derivative(
+            lambda t: jnp.log(_log_scale_information(problem, t)), psi[0]
+        )
+        pull = problem.penalty.log_scale_slope(beta.shape[0])  # type: ignore[union-attr]
+        return slope + 0.5 * log_information + pull
+
+
+def _moment_scale(kind: str, problem: Problem, beta: Array) -> Array:
+    rows = problem.rows
+    total = pearson if kind == "X2" else deviance
+    eta = rows.eta(problem.design.predictor(beta))
+    return total(problem.family, rows, eta) / (rows.total_frequency - beta.shape[0])
+
+
+def _log_scale_information(problem: Problem, t: Array) -> Array:
+    """The expected information about t = log phi where log f = A(phi) + c(y) - d / (2 phi).
+
+    The expected score vanishes, so E D = 2 phi dA/dt, and the information is -A' - A'' in t.
+    """
+
+    def saturated(t: Array) -> Array:
+        return loglike(problem.family, problem.rows, jnp.exp(t), jnp.zeros_like(t))
+
+    def slope(t: Array) -> Array:
+        return elementwise_derivative(saturated, t)
+
+    return -(slope(t) + elementwise_derivative(slope, t))
+
+
+def at_scale(problem: Problem, phi: Array) -> Problem:
+    """The problem with phi in the adjustments of its penalty; as it is where there are none."""
+    if problem.penalty is None or not problem.penalty.adjusts:
+        return problem
+    return dataclasses.replace(problem, penalty=Scaled(problem.penalty, phi))
+
+
+def _adjusting_kind(dispersion: Dispersion, problem: Problem) -> str | None:
+    """How a phi that enters the score is solved for; None where it does not, or is a number."""
+    family, kind = problem.family, dispersion.kind
+    if problem.penalty is None or not problem.penalty.adjusts or kind == "fixed":
+        return None
+    if kind is None and not family.fixed_scale:
+        # A(phi) + c(y) is what the equation needs; series densities and quasi families lack it.
+        kind = "adjusted" if family.has_likelihood and family.unknown is None else "X2"
+    if kind == "ml":
+        _require_likelihood(family)
+    return kind
+
+
 def joint_solve(
-    solver: Solver, problem: Problem, start: Array | None, limit: Array | None = None
+    solver: Solver,
+    problem: Problem,
+    start: Array | None,
+    dispersion: Dispersion,
+    limit: Array | None = None,
 ) -> Solution:
-    """The coefficients, and the family's unknown parameter where there is one."""
+    """The coefficients with what is solved for beside them: a parameter, or a dispersion.
+
+    The adjustments of a penalty hold at the phi of the result. A family's parameter is found by
+    maximum likelihood, with the adjustments at the phi of that likelihood.
+    """
     if problem.family.is_estimated:
-        return _solve_with_parameter(solver, problem, start)
+        return _solve_with(FamilyParameter(), solver, problem, start)
+    kind = _adjusting_kind(dispersion, problem)
+    if kind is not None:
+        return _solve_with(AdjustingScale(kind), solver, problem, start)
+    if dispersion.kind == "fixed":
+        problem = at_scale(problem, dispersion.value)  # type: ignore[arg-type]
     state = jax.lax.stop_gradient(solve(solver, jax.lax.stop_gradient(problem), start, limit))
     sound = state.status == int(Status.converged)
     beta = attach(penalised_score, _step_beta, problem, state.beta, sound)
-    return Solution(beta, problem.family, state.last_step, state.n_iter, state.status)
+    return Solution(beta, problem.family, None, state.last_step, state.n_iter, state.status)
 
 
 def _step_beta(problem: Problem, beta: Array, v: Array) -> Array:
@@ -147,66 +314,49 @@ class Round(NamedTuple):
     """One lane between two rounds of the alternation."""
 
     beta: Array
-    psi: Array  # the unknown on the whole line, then log phi where it is estimated too
+    psi: Array
     last_step: Array
     n_iter: Array
     rounds: Array
     status: Array
 
 
-def _solve_with_parameter(solver: Solver, problem: Problem, start: Array | None) -> Solution:
+def _solve_with(
+    unknowns: Unknowns, solver: Solver, problem: Problem, start: Array | None
+) -> Solution:
     held = jax.lax.stop_gradient(problem)
-    first = _first_round(solver, held, start)
+    state, psi, status = unknowns.begin(solver, held, start)
     done = jax.lax.while_loop(
-        lambda now: now.status == RUNNING, lambda now: _next_round(solver, held, now), first
+        lambda now: now.status == RUNNING,
+        lambda now: _next_round(unknowns, solver, held, now),
+        Round(state.beta, psi, state.last_step, state.n_iter, jnp.asarray(0), status),
     )
     sound = done.status == int(Status.converged)
     theta = jnp.concatenate([done.beta, done.psi])
     # The joint step that shows convergence is taken: it squares the error of the alternation.
-    step = _step_joint(held, theta, joint_score(held, theta))
+    step = _step_joint((unknowns, held), theta, joint_score((unknowns, held), theta))
     theta = jax.lax.stop_gradient(theta + jnp.where(sound, step, 0.0))
-    theta = attach(joint_score, _step_joint, problem, theta, sound)
+    theta = attach(joint_score, _step_joint, (unknowns, problem), theta, sound)
     p = done.beta.shape[0]
-    family = _at(problem, theta[p:]).family
+    beta, psi = theta[:p], theta[p:]
+    if not problem.family.is_estimated:
+        scale = jnp.exp(psi[0])
+        return Solution(beta, problem.family, scale, done.last_step, done.n_iter, done.status)
+    family = unknowns.at(problem, psi).family
     edge = problem.family.unknown.edge
     if edge is not None:
         at_edge = done.status == int(Status.boundary)
         value = getattr(family, problem.family.unknown.field)
         family = family.completed(jnp.where(at_edge, edge, value))
-    return Solution(theta[:p], family, done.last_step, done.n_iter, done.status)
+    return Solution(beta, family, None, done.last_step, done.n_iter, done.status)
 
 
-def _first_round(solver: Solver, problem: Problem, start: Array | None) -> Round:
-    """A plain fit, and from it the moment estimate of the parameter.
-
-    A likelihood that falls from the edge of the parameter's space on (alpha = 0, Poisson) has its
-    maximum there, and the plain fit is the answer.
-    """
-    unknown, rows = problem.family.unknown, problem.rows
-    plain = jnp.asarray(unknown.plain, problem.design.dtype)
-    base = dataclasses.replace(problem, family=problem.family.completed(plain))
-    state = solve(solver, base, start)
-    eta = rows.eta(problem.design.predictor(state.beta))
-    status = jnp.where(state.status == int(Status.converged), as_status(RUNNING), state.status)
-    if unknown.edge is not None:
-        rise = jax.grad(lambda a: _loglike_at(base.family.completed(a), rows, eta, 1.0))(plain)
-        edge = (status == RUNNING) & (rise <= 0)
-        status = jnp.where(edge, as_status(Status.boundary), status)
-    mean = base.family.link.at(eta)[0]
-    psi = unknown.to_line(unknown.moment(rows.weigh(jnp.ones_like(eta)), rows.y, mean.mu))[None]
-    if unknown.with_scale:
-        phi = totals(base, state.beta).pearson / rows.total_frequency
-        psi = jnp.append(psi, jnp.log(phi))
-    return Round(state.beta, psi, state.last_step, state.n_iter, jnp.asarray(0), status)
-
-
-def _next_round(solver: Solver, problem: Problem, now: Round) -> Round:
-    """The coefficients at the present parameter, then a guarded Newton step of the parameter."""
-    here = _at(problem, now.psi)
-    state = solve(solver, here, now.beta)
+def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round) -> Round:
+    """The coefficients at the present psi, then a guarded Newton step of psi."""
+    state = solve(solver, unknowns.at(problem, now.psi), now.beta)
 
     def slope(psi: Array) -> Array:
-        return parameter_score(problem, state.beta, psi)
+        return unknowns.score(problem, state.beta, psi)
 
     gradient, hessian = slope(now.psi), jax.jacfwd(slope)(now.psi)
     step, decrement = _guarded_step(gradient, hessian)
@@ -241,48 +391,28 @@ def _loglike_at(family: Family, rows: Rows, eta: Array, scale: ArrayLike) -> Arr
     return loglike(family, rows, jnp.asarray(scale, eta.dtype), deviance(family, rows, eta))
 
 
-def _at(problem: Problem, psi: Array) -> Problem:
-    """The problem with the unknown parameter set."""
-    family = problem.family.completed(problem.family.unknown.from_line(psi[0]))
-    return dataclasses.replace(problem, family=family)
-
-
-def parameter_score(problem: Problem, beta: Array, psi: Array) -> Array:
-    """The derivative in psi of the log-likelihood, with Cox & Reid's adjustment where asked."""
-    eta = problem.rows.eta(problem.design.predictor(beta))
-
-    def objective(psi: Array) -> Array:
-        here = _at(problem, psi)
-        phi = jnp.exp(psi[1]) if problem.family.unknown.with_scale else jnp.ones((), psi.dtype)
-        value = _loglike_at(here.family, here.rows, eta, phi)
-        if not problem.family.cox_reid:
-            return value
-        w = here.rows.weigh(expected_weight(here.family, eta))
-        return value - 0.5 * jnp.linalg.slogdet(here.design.gram(w))[1]
-
-    return jax.grad(objective)(psi)
-
-
-def joint_score(problem: Problem, theta: Array) -> Array:
-    """The equations of coefficients and parameter together (p + q,)."""
+def joint_score(data: tuple[Unknowns, Problem], theta: Array) -> Array:
+    """The equations of coefficients and psi together (p + q,)."""
+    unknowns, problem = data
     p = problem.design.shape[1]
     beta, psi = theta[:p], theta[p:]
-    score = penalised_score(_at(problem, psi), beta)
-    return jnp.concatenate([score, parameter_score(problem, beta, psi)])
+    score = penalised_score(unknowns.at(problem, psi), beta)
+    return jnp.concatenate([score, unknowns.score(problem, beta, psi)])
 
 
-def joint_jacobian(problem: Problem, theta: Array) -> Array:
+def joint_jacobian(data: tuple[Unknowns, Problem], theta: Array) -> Array:
     """-d joint_score / d theta (p + q, p + q)."""
+    unknowns, problem = data
     p = problem.design.shape[1]
     beta, psi = theta[:p], theta[p:]
-    own = score_jacobian(_at(problem, psi), beta)
-    cross = -jax.jacfwd(lambda psi: penalised_score(_at(problem, psi), beta))(psi)
-    lower = -jax.jacrev(lambda theta: parameter_score(problem, theta[:p], theta[p:]))(theta)
+    own = score_jacobian(unknowns.at(problem, psi), beta)
+    cross = -jax.jacfwd(lambda psi: penalised_score(unknowns.at(problem, psi), beta))(psi)
+    lower = -jax.jacrev(lambda theta: unknowns.score(problem, theta[:p], theta[p:]))(theta)
     return jnp.concatenate([jnp.concatenate([own, cross], axis=1), lower])
 
 
-def _step_joint(problem: Problem, theta: Array, v: Array) -> Array:
-    return jnp.linalg.solve(joint_jacobian(problem, theta), v)
+def _step_joint(data: tuple[Unknowns, Problem], theta: Array, v: Array) -> Array:
+    return jnp.linalg.solve(joint_jacobian(data, theta), v)
 
 
 def parameter_se(problem: Problem, beta: Array, scale: Array) -> Array:
@@ -296,7 +426,7 @@ def parameter_se(problem: Problem, beta: Array, scale: Array) -> Array:
     psi = unknown.to_line(value)[None]
     if unknown.with_scale:
         psi = jnp.append(psi, jnp.log(scale))
-    jacobian = joint_jacobian(problem, jnp.concatenate([beta, psi]))
+    jacobian = joint_jacobian((FamilyParameter(), problem), jnp.concatenate([beta, psi]))
     p = beta.shape[0]
     slope = jax.grad(unknown.from_line)(psi[0])
     return jnp.abs(slope) * jnp.sqrt(jnp.linalg.inv(jacobian)[p, p])

@@ -22,7 +22,7 @@ from jaxglm.dispersion import Dispersion, as_dispersion, estimate, joint_solve
 from jaxglm.families import Family, Gaussian
 from jaxglm.linalg import inverse_pd
 from jaxglm.links import Identity
-from jaxglm.model import Problem, Rows, loglike, totals
+from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
 from jaxglm.penalties import Penalty, Ridge
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.solvers.base import as_status
@@ -166,15 +166,21 @@ def prepare(
     family, penalty = jax.tree.map(lambda v: jnp.asarray(v, dtype), (family, as_penalty(penalty)))
     if penalty is not None:
         penalty.matrix(p, dtype)
-    return _clean(design, arrays, family, penalty)
+    rows, invalid = _clean_rows(design, arrays, family)
+    # Only a row that is gone may hold anything; without such rows the design is not copied.
+    design = design if rows.prior is None else _clean_design(design)
+    return Problem(design, rows, family, penalty), invalid
+
+
+_clean_design = jax.jit(lambda design: design.cleaned())
 
 
 @jax.jit
-def _clean(
-    design: Design, arrays: dict[str, Array | None], family: Family, penalty: Penalty | None
-) -> tuple[Problem, Array]:
+def _clean_rows(
+    design: Design, arrays: dict[str, Array | None], family: Family
+) -> tuple[Rows, Array]:
     """Replace what must not be computed with, and say whether any of it counted."""
-    design, spoiled = design.cleaned()
+    spoiled = design.spoiled()
     y, offset, n_trials = arrays["y"], arrays["offset"], arrays["n_trials"]
     weights = [
         arrays[k] for k in ("var_weights", "freq_weights", "n_trials") if arrays[k] is not None
@@ -204,7 +210,7 @@ def _clean(
         prior=prior,
         resting_eta=None if prior is None else family.link.g(jnp.asarray(rest, y.dtype)),
     )
-    return Problem(design, rows, family, penalty), invalid
+    return rows, invalid
 
 
 @partial(jax.jit, static_argnames="cov")
@@ -218,17 +224,21 @@ def solve_prepared(
     cov: bool = True,
 ) -> Fit:
     """Solve, attach the derivative, and compute the statistics at the root."""
-    solution = joint_solve(solver, problem, start, limit)
+    solution = joint_solve(solver, problem, start, dispersion, limit)
     beta, family, status = solution.beta, solution.family, solution.status
     problem = Problem(problem.design, problem.rows, family, problem.penalty)
     sums = totals(problem, beta)
     unscaled = inverse_pd(sums.information)
     n = problem.rows.total_frequency
     df_resid = n - beta.shape[0]
-    scale = estimate(dispersion, problem, beta, sums, df_resid)
+    scale = solution.scale
+    if scale is None:
+        scale = estimate(dispersion, problem, beta, sums, df_resid)
     if family.can_separate:
         moving = eta_change(problem.design, solution.last_step)
-        status = _flag_separation(problem, scale * unscaled, moving, status, limit is not None)
+        ended = _has_ended(status, limit is not None)
+        endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
+        status = jnp.where(ended & endless, as_status(Status.separated), status)
     at = sums.deviance / n if is_concentrated(family) else scale
     llf = loglike(family, problem.rows, at, sums.deviance)
     sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
@@ -262,25 +272,31 @@ def _blank(result: Fit, void: Array) -> Fit:
     return dataclasses.replace(result, **nan)
 
 
-def _flag_separation(
-    problem: Problem, cov: Array, moving: Array, status: Array, limited: bool
-) -> Array:
-    """`separated` where the likelihood is flat in some linear predictor at its best.
+def _has_ended(status: Array, limited: bool) -> Array:
+    """Whether a lane can be judged; one cut short by its batch's limit is still on its way."""
+    codes = [Status.converged, Status.singular] + ([] if limited else [Status.max_steps])
+    return jnp.any(jnp.stack([status == int(code) for code in codes]))
+
+
+def _is_endless(problem: Problem, cov: Array, moving: Array, faint: Array) -> Array:
+    """Whether the likelihood is flat in some linear predictor at its best: separation.
 
     Its standard error is then without bound: a thousand (a hundred in float32, whose loop ends
-    earlier) is more than any finite maximum has. Where the information has vanished altogether, a
-    last step that still moves linear predictors tells. A lane cut short by its batch's limit is
-    on its way, and not judged.
+    earlier) is more than any finite maximum has. The square is at most phi / w_i, so only rows of
+    `faint` weight need be looked at. Where the information has vanished altogether, a last step
+    that still moves linear predictors tells.
     """
-    bound = 1e6 if problem.design.dtype == jnp.float64 else 1e4
-    spread = leverage(problem.design, cov)
-    if problem.rows.prior is not None:
-        spread = jnp.where(problem.rows.prior > 0, spread, 0.0)
-    vanished = ~jnp.all(jnp.isfinite(cov))
-    endless = jnp.where(vanished, moving > 1e-3, jnp.max(spread) > bound)
-    codes = [Status.converged, Status.singular] + ([] if limited else [Status.max_steps])
-    ended = jnp.any(jnp.stack([status == int(code) for code in codes]))
-    return jnp.where(ended & endless, as_status(Status.separated), status)
+
+    def has_wide_row(cov: Array) -> Array:
+        spread = leverage(problem.design, cov)
+        if problem.rows.prior is not None:
+            spread = jnp.where(problem.rows.prior > 0, spread, 0.0)
+        return jnp.max(spread) > 1.0 / faint_weight(cov.dtype)
+
+    known = problem.family.fixed_scale
+    seen = faint > 0 if known else jnp.asarray(True)
+    wide = jax.lax.cond(seen, has_wide_row, lambda cov: jnp.asarray(False), cov)
+    return jnp.where(jnp.all(jnp.isfinite(cov)), wide, moving > 1e-3)
 
 
 def is_concentrated(family: Family) -> bool:

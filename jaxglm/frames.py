@@ -20,6 +20,12 @@ from jaxglm.families import Family
 from jaxglm.links import Log
 
 MISSING = ("none", "drop", "raise")
+# Beyond these a sum of squares leaves the range of float64.
+SMALLEST, LARGEST = 1e-140, 1e140
+
+
+class FitWarning(UserWarning):
+    """Something a fit's user should know: no convergence, dependent columns, missing trials."""
 
 
 @contextlib.contextmanager
@@ -57,6 +63,15 @@ class Frame:
             present &= True if weight is None else weight > 0
         return present
 
+    @property
+    def fractions_without_trials(self) -> np.ndarray:
+        """The rows whose var_weights * endog is no whole number and that have no n_trials."""
+        if self.n_trials is not None:
+            return np.zeros(0, dtype=int)
+        successes = self.endog * (1.0 if self.var_weights is None else self.var_weights)
+        # R's tolerance: shares are typed with few digits.
+        return np.flatnonzero(self.present & (np.abs(successes - np.round(successes)) > 1e-3))
+
 
 def read_frame(
     endog: Any,
@@ -73,8 +88,9 @@ def read_frame(
     """Read and check the arguments of `GLM`."""
     if missing not in MISSING:
         raise ValueError(f"GLM(missing={missing!r}): allowed are {', '.join(map(repr, MISSING))}.")
-    X = to_matrix("GLM(exog=...)", exog)
-    y = to_float("GLM(endog=...)", endog)
+    dropping = missing == "drop"
+    X = to_matrix("GLM(exog=...)", exog, dropping)
+    y = to_float("GLM(endog=...)", endog, dropping)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     n = X.shape[0]
     pairs = family.counts_trials and y.ndim == 2 and y.shape[1] == 2
@@ -95,7 +111,7 @@ def read_frame(
         "var_weights": var_weights,
         "n_trials": n_trials,
     }
-    columns = {k: _to_rows(f"GLM({k}=...)", v, n) for k, v in rows.items()}
+    columns = {k: _to_rows(f"GLM({k}=...)", v, n, dropping) for k, v in rows.items()}
     keep = _complete_rows({"endog": y, "exog": X} | columns, missing)
     y, X = y[keep], X[keep]
     columns = {k: None if v is None else v[keep] for k, v in columns.items()}
@@ -118,8 +134,11 @@ def read_frame(
     )
 
 
-def to_float(name: str, value: Any) -> np.ndarray:
-    """value as a float64 array; TypeError for anything that is not real numbers."""
+def to_float(name: str, value: Any, dropping: bool = False) -> np.ndarray:
+    """value as a float64 array; TypeError for anything that is not real numbers.
+
+    None and pandas' NA are refused too, unless rows with NaN are being dropped.
+    """
     if isinstance(value, Mapping):
         value = np.column_stack([np.asarray(column) for column in value.values()])
     if getattr(value, "toarray", None) is not None:
@@ -128,24 +147,33 @@ def to_float(name: str, value: Any) -> np.ndarray:
         raise TypeError(f'{name}: a masked array; fill it with NaN and pass missing="drop".')
     array = np.asarray(value)
     if array.dtype.kind == "O":
-        array = _from_objects(name, array)
-    if array.dtype.kind not in "biuf":
+        array = _from_objects(name, array, dropping)
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(f"{name}: dtype {array.dtype}; allowed are real numbers and booleans.")
     return array.astype(np.float64)
 
 
-def _from_objects(name: str, array: np.ndarray) -> np.ndarray:
-    """Objects that are all numbers or missing (None, pandas' NA), as nullable columns give them."""
-    flat = [np.nan if v is None or str(v) in ("<NA>", "NaT") else v for v in array.ravel()]
-    strange = next((v for v in flat if isinstance(v, str) or not np.isscalar(v)), None)
+def _from_objects(name: str, array: np.ndarray, dropping: bool) -> np.ndarray:
+    """Objects that are all numbers, or missing (None, pandas' NA) as nullable columns give them."""
+    flat = list(array.ravel())
+    missing = [v is None or str(v) in ("<NA>", "NaT") for v in flat]
+    if any(missing) and not dropping:
+        raise TypeError(
+            f"{name}: dtype object with missing values (first: {flat[missing.index(True)]!r}); "
+            'allowed are real numbers; pass missing="drop" to leave such rows out.'
+        )
+    values = [np.nan if absent else v for v, absent in zip(flat, missing, strict=True)]
+    strange = next((v for v in values if isinstance(v, str) or not np.isscalar(v)), None)
     if strange is not None:
-        raise TypeError(f"{name}: contains {strange!r}; allowed are real numbers and booleans.")
-    return np.array(flat, dtype=np.float64).reshape(array.shape)
+        raise TypeError(
+            f"{name}: dtype object, contains {strange!r}; allowed are real numbers and booleans."
+        )
+    return np.array(values).reshape(array.shape)
 
 
-def to_matrix(name: str, value: Any) -> np.ndarray:
+def to_matrix(name: str, value: Any, dropping: bool = False) -> np.ndarray:
     """A design (n, p) with at least one row and column."""
-    X = to_float(name, value)
+    X = to_float(name, value, dropping)
     if X.ndim == 1:
         raise ValueError(
             f"{name}: shape {X.shape}; allowed is (n, p): reshape one column by x[:, None]."
@@ -155,10 +183,10 @@ def to_matrix(name: str, value: Any) -> np.ndarray:
     return X
 
 
-def _to_rows(name: str, value: Any, n: int) -> np.ndarray | None:
+def _to_rows(name: str, value: Any, n: int, dropping: bool) -> np.ndarray | None:
     if value is None:
         return None
-    array = to_float(name, value)
+    array = to_float(name, value, dropping)
     if array.shape not in ((n,), ()):
         raise ValueError(f"{name}: shape {array.shape}; allowed are ({n},) and a number.")
     return np.broadcast_to(array, (n,))
@@ -217,6 +245,13 @@ def _check_values(
 ) -> None:
     """Raise on the first value that no model of the family can have."""
     _refuse("GLM(exog=...)", ~np.isfinite(X).all(axis=1), "infinite", "finite numbers")
+    size = np.abs(X).max(axis=0)
+    extreme = np.flatnonzero((size > LARGEST) | ((size > 0) & (size < SMALLEST)))
+    if extreme.size:
+        raise ValueError(
+            f"GLM(exog=...): column {extreme[0]} has a largest value of {size[extreme[0]]:g}; "
+            f"allowed are {SMALLEST:g} to {LARGEST:g}, or 0: rescale the column."
+        )
     weights = {k: columns[k] for k in ("freq_weights", "var_weights", "n_trials")}
     present = np.ones(len(y), dtype=bool)
     for name, weight in weights.items():

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import log_ndtr, ndtr, ndtri
+from jax.scipy.special import ndtr, ndtri
 
+from jaxglm._special import log_normal_cdf
 from jaxglm._types import (
     POSITIVE,
     REAL,
@@ -171,7 +172,7 @@ class Probit(Link):
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
         slope = jnp.exp(-0.5 * eta * eta) * (1.0 / math.sqrt(2.0 * math.pi))
-        return Mean(ndtr(eta), ndtr(-eta), log_ndtr(eta), log_ndtr(-eta)), slope
+        return Mean(ndtr(eta), ndtr(-eta), log_normal_cdf(eta), log_normal_cdf(-eta)), slope
 
 
 @record

@@ -90,6 +90,7 @@ class Totals(NamedTuple):
     information: Array  # X'wX + P, expected
     deviance: Array  # D
     pearson: Array
+    faint: Array  # rows that count with an expected weight below `faint_weight`
 
 
 def mean_and_slope(family: Family, eta: Array) -> tuple[Any, Array, Array]:
@@ -192,20 +193,27 @@ def score_jacobian(problem: Problem, beta: Array) -> Array:
     return information + problem.penalty.matrix(beta.shape[0], beta.dtype)
 
 
+def faint_weight(dtype: Any) -> float:
+    """The weight of a row about which the data say next to nothing: a standard error of 1e3."""
+    return 1e-6 if dtype == jnp.float64 else 1e-4
+
+
 def totals(problem: Problem, beta: Array) -> Totals:
     """The expected information, the deviance and Pearson's chi-square at beta."""
     family = problem.family
 
-    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array]]:
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
         w = rows.weigh(slope * ratio)
-        return jnp.zeros_like(w), w, (_deviance(family, rows, mean), _pearson(family, rows, mean))
+        faint = jnp.sum((w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0))
+        sums = _deviance(family, rows, mean), _pearson(family, rows, mean), faint
+        return jnp.zeros_like(w), w, sums
 
-    _, information, (deviance, pearson) = sweep(problem.design, beta, problem.rows, work)
+    _, information, sums = sweep(problem.design, beta, problem.rows, work)
     if problem.penalty is not None:
         information = information + problem.penalty.matrix(beta.shape[0], beta.dtype)
-    return Totals(information, deviance, pearson)
+    return Totals(information, *sums)
 
 
 def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:
@@ -227,6 +235,11 @@ def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:
 def deviance(family: Family, rows: Rows, eta: Array) -> Array:
     """D at the linear predictors eta."""
     return _deviance(family, rows, family.link.at(eta)[0])
+
+
+def pearson(family: Family, rows: Rows, eta: Array) -> Array:
+    """Pearson's chi-square, the sum of a (y - mu)^2 / V, at the linear predictors eta."""
+    return _pearson(family, rows, family.link.at(eta)[0])
 
 
 def _deviance(family: Family, rows: Rows, mean: Any) -> Array:

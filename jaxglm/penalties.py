@@ -1,8 +1,9 @@
 """Floor 4: what is added to the log-likelihood before it is maximized.
 
-The penalised score of the package is U(beta) = X's - P beta + X'a, on the scale where the
+The penalised score of the package is U(beta) = X's - P beta + phi X'a, on the scale where the
 likelihood carries no dispersion (score times phi). A ridge supplies the matrix P; a bias-reducing
-penalty supplies the row adjustments a, made from the leverages.
+penalty supplies the row adjustments a, made from the leverages. A dispersion phi that is estimated
+has an adjusted equation of its own (Kosmidis & Firth 2009), and `Scaled` carries phi into U.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ class Penalty(abc.ABC):
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         """a (n,), from spread_i = x_i'(X'WX)^-1 x_i and the functions of eta W and d mu / d eta."""
 
+    @abc.abstractmethod
+    def log_scale_slope(self, p: int) -> float:
+        """c of p coefficients: t = log phi solves d/dt [log-likelihood + log(i) / 2] + c = 0.
+
+        i is the expected information about t.
+        """
+
 
 @record
 class Ridge(Penalty):
@@ -61,13 +69,18 @@ class Ridge(Penalty):
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return jnp.zeros_like(eta)
 
+    def log_scale_slope(self, p: int) -> float:
+        return 0.0
+
 
 @record
 class Jeffreys(Penalty):
     """Jeffreys' invariant prior: log-likelihood + log det(X'WX) / 2 (Firth 1993).
 
     Its adjustment is a_i = spread_i W_i'(eta_i) / 2. Finite under separation. For the canonical
-    link it removes the first-order bias; for others see `MeanBias`.
+    link it removes the first-order bias of beta; for others see `MeanBias`. The dispersion of
+    Gaussian, Gamma and inverse Gaussian maximizes with beta under the prior of (beta, phi), the
+    root of det(X'WX) i(phi) / phi^p (brglm2's MPL_Jeffreys): biased, Gaussian RSS / (n + p + 2).
     """
 
     adjusts: ClassVar[bool] = True
@@ -78,13 +91,17 @@ class Jeffreys(Penalty):
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return 0.5 * spread * elementwise_derivative(weight, eta)
 
+    def log_scale_slope(self, p: int) -> float:
+        return -0.5 * (p + 2)
+
 
 @record
 class MeanBias(Penalty):
     """Adjusted scores that remove the first-order mean bias (Kosmidis & Firth 2009; AS_mean).
 
     a_i = h_i (d^2 mu / d eta^2) / (2 d mu / d eta) with the leverage h_i = W_i spread_i; equal to
-    Jeffreys' for the canonical link.
+    Jeffreys' for the canonical link. The dispersion of Gaussian, Gamma and inverse Gaussian has
+    its first-order bias removed too: Gaussian with identity link, RSS / (n - p).
     """
 
     adjusts: ClassVar[bool] = True
@@ -94,3 +111,24 @@ class MeanBias(Penalty):
 
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return 0.5 * spread * weight(eta) * elementwise_derivative(slope, eta) / slope(eta)
+
+    def log_scale_slope(self, p: int) -> float:
+        return 0.5 * p
+
+
+@record
+class Scaled(Penalty):
+    """`base` with its adjustments times phi, as they enter a score that has been so multiplied."""
+
+    base: Penalty
+    phi: Array
+    adjusts: ClassVar[bool] = True
+
+    def matrix(self, p: int, dtype: Any) -> Array:
+        return self.base.matrix(p, dtype)
+
+    def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
+        return self.phi * self.base.adjustment(eta, spread, weight, slope)
+
+    def log_scale_slope(self, p: int) -> float:
+        return self.base.log_scale_slope(p)

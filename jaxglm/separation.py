@@ -50,8 +50,8 @@ def detect_separation(
     """
     X, y = np.asarray(X, dtype=float), np.asarray(y, dtype=float)
     if y.ndim == 2:
-        n_trials = y.sum(axis=1)
-        y = y[:, 0] / np.where(n_trials > 0, n_trials, 1.0)
+        totals = y.sum(axis=1)
+        n_trials, y = totals, y[:, 0] / np.where(totals > 0, totals, 1.0)
     present = np.ones(len(X), dtype=bool)
     for weight in (n_trials, weights):
         present &= True if weight is None else np.asarray(weight) > 0

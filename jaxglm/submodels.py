@@ -36,9 +36,11 @@ class Masked(Design):
     def dtype(self) -> Any:
         return self.base.dtype
 
-    def cleaned(self) -> tuple[Design, Array]:
-        base, bad = self.base.cleaned()
-        return Masked(base, self.mask), bad
+    def spoiled(self) -> Array:
+        return self.base.spoiled()
+
+    def cleaned(self) -> Design:
+        return Masked(self.base.cleaned(), self.mask)
 
     def predictor(self, beta: Array) -> Array:
         return self.base.predictor(self.mask * beta)
@@ -76,9 +78,11 @@ class Mapped(Design):
     def dtype(self) -> Any:
         return self.base.dtype
 
-    def cleaned(self) -> tuple[Design, Array]:
-        base, bad = self.base.cleaned()
-        return Mapped(base, self.basis), bad
+    def spoiled(self) -> Array:
+        return self.base.spoiled()
+
+    def cleaned(self) -> Design:
+        return Mapped(self.base.cleaned(), self.basis)
 
     def predictor(self, beta: Array) -> Array:
         return self.base.predictor(highest(self.basis, beta))

@@ -1,7 +1,8 @@
 """Floor 10: a fit as it was computed, and the way back to the user's columns.
 
-The fit runs on Q of X[:, kept] = Q R, with rows of weight 0 filling up to a common length; a
-coefficient gamma of Q is beta = R^-1 gamma of X.
+The fit runs on Q of X[:, kept] = Q R, with rows of weight 0 filling up to a common length; the
+coefficients gamma of Q are beta = R^-1 gamma of X. Under equations beta = b0 + N delta, X N takes
+the place of X, and X b0 is part of the offset.
 """
 
 from __future__ import annotations
@@ -14,16 +15,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import covariance
+from jaxglm import covariance, diagnostics
 from jaxglm.designs import Dense
 from jaxglm.dispersion import Dispersion, estimate
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, is_concentrated
 from jaxglm.frames import float64
-from jaxglm.linalg import PivotedQR, solve_triangular
-from jaxglm.model import Problem, Rows, Totals, loglike, totals
+from jaxglm.linalg import PivotedQR, inverse_pd, solve_triangular
+from jaxglm.model import Problem, Rows, loglike, penalised_score, totals
+from jaxglm.solvers import Status
+from jaxglm.solvers.base import decrement_tolerance
 
 MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
+
+
+class Equations(NamedTuple):
+    """beta = origin + basis delta: what linear equations leave of the coefficients (p,)."""
+
+    basis: np.ndarray
+    origin: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +44,18 @@ class Working:
     problem: Problem
     fitted: Fit
     dispersion: Dispersion
+    equations: Equations | None = None
 
     @property
     def width(self) -> int:
-        """Columns of the user's design."""
+        """Columns of the factored design."""
         return self.factor.kept.size + self.factor.aliased.size
+
+    @property
+    def known_scale(self) -> bool:
+        """Whether the dispersion was not estimated: 1 by family, or a number given."""
+        kind = self.dispersion.kind
+        return self.problem.family.fixed_scale if kind is None else kind == "fixed"
 
     def spread(self, v: np.ndarray) -> np.ndarray:
         """Rows of v, one for each estimable coefficient, among NaN for the aliased ones."""
@@ -46,14 +63,27 @@ class Working:
         whole[self.factor.kept] = v
         return whole
 
+    def changes(self, gamma: Any) -> np.ndarray:
+        """The changes (p, ...) of beta that changes (rank, ...) of gamma make."""
+        found = self.spread(solve_triangular(self.factor.r, np.asarray(gamma)))
+        return found if self.equations is None else self.equations.basis @ found
+
     def coefficients(self, gamma: Any) -> np.ndarray:
         """beta (p, ...) from gamma (rank, ...)."""
-        return self.spread(solve_triangular(self.factor.r, np.asarray(gamma)))
+        found = self.changes(gamma)
+        if self.equations is None:
+            return found
+        return found + self.equations.origin.reshape(-1, *[1] * (found.ndim - 1))
 
     def covariance(self, cov: Any) -> np.ndarray:
-        """The covariance (p, p) of beta from that of gamma: R^-1 C R^-T."""
-        half = self.coefficients(cov)
-        return self.coefficients(half[self.factor.kept].T)
+        """The covariance (p, p) of beta from that of gamma: R^-1 C R^-T, NaN where aliased."""
+        kept, r = self.factor.kept, self.factor.r
+        whole = np.full((self.width, self.width), np.nan)
+        whole[np.ix_(kept, kept)] = solve_triangular(r, solve_triangular(r, np.asarray(cov)).T)
+        if self.equations is None:
+            return whole
+        basis = self.equations.basis
+        return basis @ whole @ basis.T
 
     def chosen_covariance(
         self, cov_type: str, groups: Any, maxlags: Any, kernel: str, adjust: bool, bread: str
@@ -80,6 +110,11 @@ class Working:
 
     def in_columns(self, X: np.ndarray) -> tuple[Problem, Fit]:
         """The problem and its fit in terms of X's estimable columns, for what depends on them."""
+        if self.equations is not None:
+            raise ValueError(
+                "fit_constrained: profiles, tables of terms and partial residuals need a fit "
+                "without equations."
+            )
         kept = self.factor.kept
         problem = dataclasses.replace(self.problem, design=self.filled(X[:, kept]))
         if problem.penalty is not None and not problem.penalty.adjusts:
@@ -100,24 +135,54 @@ class Working:
         return Dense(jnp.asarray(filled))
 
 
-class Null(NamedTuple):
-    """The null model: its deviance, and its log-likelihood at its own scale."""
+    def influence(self) -> diagnostics.Influence:
+        """The measures of influence, as NumPy arrays of the problem's rows."""
+        found = jax.tree.map(np.asarray, diagnostics.influence(self.problem, self.fitted))
+        dfbeta = self.changes(found.dfbeta.T).T
+        unscaled = np.sqrt(np.diagonal(self.covariance(self.fitted.cov_unscaled)))
+        dfbetas = dfbeta / (found.sigma[:, None] * unscaled[None, :])
+        return dataclasses.replace(found, dfbeta=dfbeta, dfbetas=dfbetas)
 
-    deviance: float
-    loglike: float
+    def leave_one_out(self) -> diagnostics.LeaveOneOut:
+        """The coefficients without each of the problem's rows, and the status of each refit."""
+        found = diagnostics.leave_one_out(self.problem, self.fitted)
+        params = self.coefficients(np.asarray(found.params).T).T
+        return diagnostics.LeaveOneOut(params, np.asarray(found.status))
 
 
-def null_model(working: Working, constant: bool) -> Null:
+def fit_at(problem: Problem, beta: Any, dispersion: Dispersion, estimated: float) -> Fit:
+    """The statistics at given coefficients, of which `estimated` count against the observations.
+
+    `converged` where they solve the score equations, else `max_steps` after no pass.
+    """
+    family, n = problem.family, problem.rows.total_frequency
+    sums, score = jax.jit(totals)(problem, beta), jax.jit(penalised_score)(problem, beta)
+    unscaled = inverse_pd(sums.information)
+    scale = estimate(dispersion, problem, beta, sums, n - estimated)
+    at = sums.deviance / n if is_concentrated(family) else scale
+    solved = score @ unscaled @ score <= decrement_tolerance(None, np.dtype(np.float64)) * scale
+    return Fit(
+        params=beta,
+        cov_unscaled=unscaled,
+        scale=scale,
+        deviance=sums.deviance,
+        loglike=loglike(family, problem.rows, at, sums.deviance),
+        df_resid=n - estimated,
+        n_iter=jnp.asarray(0),
+        status=jnp.where(solved, int(Status.converged), int(Status.max_steps)),
+        family=family,
+    )
+
+
+def null_model(rows: Rows, family: Family, dispersion: Dispersion, constant: bool) -> Fit:
     """The intercept alone, offset included; without an intercept in the model, the offset alone.
 
-    The family's estimated parameters stay at the full model's, as in R's glm.nb.
+    It has its own scale. The family's estimated parameters stay at the full model's, as in R's
+    glm.nb.
     """
-    problem, family = working.problem, working.fitted.family
-    n = problem.design.shape[0]
-    ones = jnp.ones((n, 1))
-    alone = Problem(Dense(ones), problem.rows, family, None)
+    alone = Problem(Dense(jnp.ones((rows.y.shape[0], 1))), rows, family, None)
     level = _null_level(alone, family) if constant else jnp.zeros(1)
-    return _null_statistics(alone, level, working.dispersion, constant)
+    return fit_at(alone, level, dispersion, float(constant))
 
 
 def _null_level(alone: Problem, family: Family) -> Any:
@@ -146,15 +211,6 @@ def fit_rows(problem: Problem) -> Fit:
         freq_weights=rows.freq_weights,
         n_trials=rows.n_trials,
     )
-
-
-def _null_statistics(problem: Problem, level: Any, dispersion: Dispersion, constant: bool) -> Null:
-    sums: Totals = jax.jit(totals)(problem, level)
-    n = problem.rows.total_frequency
-    scale = estimate(dispersion, problem, level, sums, n - float(constant))
-    at = sums.deviance / n if is_concentrated(problem.family) else scale
-    llf = loglike(problem.family, problem.rows, at, sums.deviance)
-    return Null(float(sums.deviance), float(llf))
 
 
 def has_constant(factor: PivotedQR, present: np.ndarray) -> bool:

@@ -15,9 +15,7 @@ SHARE = np.array([0.0, 1, 1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 0])
 # name: (family from its parameter, parameter, response, further arguments)
 CASES = {
     "gaussian log": (lambda a: families.Gaussian(links.Log()), 1.0, DATA.positive, {}),
-    "logit": (lambda a: families.Binomial(), 1.0, SHARE, {}),
     "probit": (lambda a: families.Binomial(links.Probit()), 1.0, SHARE, {}),
-    "cloglog": (lambda a: families.Binomial(links.CLogLog()), 1.0, SHARE, {}),
     "poisson sqrt": (lambda a: families.Poisson(links.Sqrt()), 1.0, DATA.count + 1.0, {}),
     "gamma power": (lambda a: families.Gamma(links.Power(a)), 0.6, DATA.positive + 1.0, {}),
     "inverse gaussian log": (
@@ -126,7 +124,10 @@ def test_forward_derivatives_are_differences_of_refits_in_every_input(name):
     assert set(still) <= {"parameter", "y"}
 
 
-@each_case
+REVERSE = ("probit", "gamma power", "negative binomial", "probit mean bias", "gamma ml")
+
+
+@pytest.mark.parametrize("name", REVERSE)
 def test_reverse_mode_is_the_transpose_of_forward_mode(name):
     inputs, run = inputs_of(name), statistics(name)
     ways = stack(directions(inputs, seed=1))
@@ -139,11 +140,11 @@ def test_reverse_mode_is_the_transpose_of_forward_mode(name):
         return back, ahead
 
     back, ahead = both(inputs, ways)
-    parts = jax.tree.map(lambda b, w: jnp.sum(b * w, axis=tuple(range(1, w.ndim))), back, ways)
+    parts = jax.tree.map(lambda b, w: jnp.sum(b[None] * w, axis=tuple(range(1, w.ndim))), back, ways)
     np.testing.assert_allclose(sum(jax.tree.leaves(parts)), ahead, rtol=1e-9, atol=1e-10)
 
 
-SECOND = ("probit", "poisson sqrt", "gamma power", "negative binomial", "probit mean bias")
+SECOND = ("probit", "gamma power", "negative binomial")
 
 
 @pytest.mark.parametrize("name", SECOND)

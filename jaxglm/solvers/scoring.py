@@ -16,9 +16,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxglm._types import Array, record
-from jaxglm.designs import Design
+from jaxglm.designs import Design, sweep
 from jaxglm.linalg import solve_pd
-from jaxglm.model import Evaluation, Problem, evaluate, is_unrestricted, mean_and_slope
+from jaxglm.model import (
+    Evaluation,
+    Problem,
+    Rows,
+    evaluate,
+    expected_weight,
+    is_unrestricted,
+    mean_and_slope,
+)
 from jaxglm.solvers.base import RUNNING, Status, as_status, decide
 
 MAX_HALVINGS = 30
@@ -152,26 +160,29 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     level = jnp.where(jnp.isfinite(level), level, 0.0)
     eta = family.link.g(mu)
     eta = jnp.where(jnp.isfinite(eta), eta, level)
-    mean, slope, ratio = mean_and_slope(family, eta)
-    w = rows.weigh(slope * ratio)
-    s = rows.weigh((rows.y - mean.mu) * ratio)
-    offset = 0.0 if rows.offset is None else rows.offset
-    information = problem.design.gram(w)
+
+    def work(_: Array, at: tuple[Rows, Array]) -> tuple[Array, Array, Array]:
+        rows, eta = at
+        mean, slope, ratio = mean_and_slope(family, eta)
+        w = rows.weigh(slope * ratio)
+        shift = eta if rows.offset is None else eta - rows.offset
+        return w * shift + rows.weigh((rows.y - mean.mu) * ratio), w, jnp.zeros((), w.dtype)
+
+    origin = jnp.zeros(problem.design.shape[1], problem.design.dtype)
+    wz, information, _ = sweep(problem.design, origin, (rows, eta), work)
     if problem.penalty is not None:
-        information = information + problem.penalty.matrix(*_order(problem.design))
-
-    def project(wz: Array) -> Array:
-        return solve_pd(information, problem.design.score(wz))
-
-    target = project(w * (eta - offset) + s) if start is None else start
+        information = information + problem.penalty.matrix(origin.shape[0], origin.dtype)
+    target = solve_pd(information, wz) if start is None else start
     if everywhere:
         return target, target
     # A constant mean is as far inside the domain as the design can say.
-    return project(w * (level - offset)), target
+    level = level if rows.offset is None else level - rows.offset
+    flat = problem.design.score(_weights(problem, eta) * level)
+    return solve_pd(information, flat), target
 
 
-def _order(design: Design) -> tuple[int, object]:
-    return design.shape[1], design.dtype
+def _weights(problem: Problem, eta: Array) -> Array:
+    return problem.rows.weigh(expected_weight(problem.family, eta))
 
 
 def eta_change(design: Design, step: Array) -> Array:

@@ -1,14 +1,19 @@
-"""Floor 10: the arguments of a result's methods, read and checked against its model."""
+"""Floor 10: the arguments of a result's methods, read against its model and handed down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from jaxglm.frames import to_float, to_matrix
+from jaxglm.fit import as_penalty
+from jaxglm.frames import Frame, to_float, to_matrix
 from jaxglm.hypotheses import parse_hypotheses
+from jaxglm.penalties import Penalty
+from jaxglm.prediction import Margins, average_marginal_effects
+from jaxglm.predictive import Predictive
 
 
 def hypothesis(exog_names: Sequence[str], what: Any, q: Any) -> tuple[np.ndarray, Any]:
@@ -106,7 +111,7 @@ def total_offset(offset: Any, exposure: Any, needed: bool, n: int) -> np.ndarray
     return total
 
 
-def _new_column(name: str, value: Any, n: int, *, positive: bool) -> np.ndarray:
+def _new_column(name: str, value: Any, n: int, *, positive: bool = True) -> np.ndarray:
     column = to_float(name, value)
     sound = np.isfinite(column) & ((column > 0) | (not positive))
     if column.shape not in ((), (n,)) or not sound.all():
@@ -117,10 +122,97 @@ def _new_column(name: str, value: Any, n: int, *, positive: bool) -> np.ndarray:
     return column
 
 
-def marginal_columns(
-    X: np.ndarray, aliased: np.ndarray, dummy: bool
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The columns that have a marginal effect, and which of them are 0/1 where `dummy` asks."""
-    varying = [j for j in range(X.shape[1]) if np.ptp(X[:, j]) > 0 and not aliased[j]]
+def extra_columns(exog_extra: Any, n: int) -> np.ndarray:
+    """The columns (n, k) of a score test."""
+    one = np.ndim(exog_extra) == 1 and not isinstance(exog_extra, Mapping)
+    extra = to_matrix("score_test(exog_extra=...)", exog_extra) if not one else None
+    extra = to_float("score_test(exog_extra=...)", exog_extra)[:, None] if one else extra
+    if extra.shape[0] != n or not np.isfinite(extra).all():
+        raise ValueError(
+            f"score_test(exog_extra=...): shape {extra.shape}; allowed is ({n}, k), finite."
+        )
+    return extra
+
+
+def marginal_effects(
+    results: Any, params: Any, cov: Any, at: str, method: str, dummy: bool, alpha: float
+) -> Margins:
+    """The average effects in the sample of all columns but constant and aliased ones."""
+    frame = results.model.frame
+    keep = frame.present
+    X = frame.exog[keep]
+    varying = [j for j in range(X.shape[1]) if np.ptp(X[:, j]) > 0 and not results.aliased[j]]
     binary = [j for j in varying if dummy and np.isin(X[:, j], (0.0, 1.0)).all()]
-    return tuple(varying), tuple(binary)
+    return average_marginal_effects(
+        results.family,
+        params,
+        cov,
+        X,
+        None if frame.offset is None else frame.offset[keep],
+        None if frame.freq_weights is None else frame.freq_weights[keep],
+        tuple(varying),
+        at,
+        method,
+        tuple(binary),
+        alpha,
+        results.df_test,
+    )
+
+
+def predictive(
+    results: Any, mean: np.ndarray, frame: Frame | None, var_weights: Any, n_trials: Any
+) -> Predictive:
+    """The distribution at `mean` (n,), with the sample's weights and trials where it is given."""
+    if frame is not None:
+        var_weights = _where_present(frame.var_weights) if var_weights is None else var_weights
+        n_trials = _where_present(frame.n_trials) if n_trials is None else n_trials
+    weight, trials = (np.asarray(1.0 if v is None else v) for v in (var_weights, n_trials))
+    phi = 1.0 if results.family.fixed_scale else results.scale / weight
+    wide = (np.broadcast_to(np.asarray(v, dtype=np.float64), mean.shape) for v in (phi, trials))
+    return Predictive(results.family, mean, *wide)
+
+
+def _where_present(weight: np.ndarray | None) -> np.ndarray | None:
+    """A row of weight 0 has no distribution."""
+    return None if weight is None else np.where(weight > 0, weight, np.nan)
+
+
+def require_comparable(full: Any, restricted: Any) -> None:
+    """Raise unless two results are of the same rows, weights and family, as far as they tell."""
+    for name in ("nobs", "n_total", "endog_names"):
+        mine, other = getattr(full, name), getattr(restricted, name)
+        if mine != other:
+            raise ValueError(
+                f"compare_lr_test(restricted=...): {name} is {other}, here {mine}; models must be "
+                "fitted to the same data."
+            )
+    if type(full.family) is not type(restricted.family):
+        raise ValueError(
+            f"compare_lr_test(restricted=...): the family is {type(restricted.family).__name__}, "
+            f"here {type(full.family).__name__}; allowed are models of one family."
+        )
+
+
+def checked_penalty(penalty: Any, p: int) -> Penalty | None:
+    """The penalty as a record; raises where it is no positive semidefinite matrix."""
+    penalty = as_penalty(penalty)
+    if penalty is None or penalty.adjusts:
+        return penalty
+    matrix = np.asarray(penalty.matrix(p, jnp.float64))
+    if not np.isfinite(matrix).all() or np.linalg.eigvalsh(matrix)[0] < -1e-10 * matrix.max():
+        raise ValueError(
+            "GLM.fit(penalty=...): a negative or non-finite strength; allowed are numbers >= 0 "
+            "and positive semidefinite matrices."
+        )
+    return penalty
+
+
+def checked_start(start: Any, p: int) -> np.ndarray | None:
+    """Starting coefficients (p,) as float64, or None."""
+    if start is None:
+        return None
+    start = np.asarray(start, dtype=np.float64)
+    if start.shape != (p,) or not np.isfinite(start).all():
+        shape = f"shape {start.shape}" + ("" if start.shape != (p,) else " with NaN or infinity")
+        raise ValueError(f"GLM.fit(start_params=...): {shape}; allowed are ({p},) finite numbers.")
+    return start

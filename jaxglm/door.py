@@ -17,26 +17,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import families
+from jaxglm import families, prediction
+from jaxglm.arguments import (
+    checked_params,
+    checked_penalty,
+    checked_start,
+    hypothesis,
+    matched_columns,
+    total_offset,
+)
 from jaxglm.dispersion import as_dispersion, parameter_se
 from jaxglm.families import Family
-from jaxglm.fit import Fit, as_penalty, prepare, solve_prepared
-from jaxglm.frames import Frame, float64, read_frame
+from jaxglm.fit import is_concentrated, prepare, solve_prepared
+from jaxglm.frames import FitWarning, Frame, float64, read_frame
 from jaxglm.linalg import PivotedQR, pivoted_qr
 from jaxglm.model import (
     Problem,
     deviance,
     eta_score,
+    expected_weight,
     loglike,
+    observed_weight,
     penalised_score,
-    score_jacobian,
     totals,
 )
 from jaxglm.penalties import Penalty, Ridge
-from jaxglm.results import FitWarning, GLMResults
+from jaxglm.results import GLMResults
 from jaxglm.separation import Separation, detect_separation
 from jaxglm.solvers import IRLS, Gradient, Newton, Solver, Status
-from jaxglm.working import Working, has_constant, null_model, observations
+from jaxglm.submodels import null_space
+from jaxglm.working import (
+    Equations,
+    Working,
+    factorize,
+    fit_at,
+    has_constant,
+    null_model,
+    observations,
+)
 
 __all__ = ["GLM"]
 
@@ -89,6 +107,10 @@ class GLM:
                 n_trials=n_trials,
                 missing=missing,
             )
+        if self.family.counts_trials and self.frame.fractions_without_trials.size:
+            row = self.frame.fractions_without_trials[0]
+            text = f"proportions without n_trials (first at row {row}: {self.endog[row]:g})"
+            warnings.warn(f"GLM(endog=...): {text}; each counts as 1 trial.", FitWarning, 2)
 
     @property
     def endog(self) -> np.ndarray:
@@ -142,41 +164,97 @@ class GLM:
 
         Warns once where the fit did not converge; the reason is `GLMResults.status`.
         """
-        factor = _factorize(self.frame, rank_deficient)
+        p, frame = self.exog.shape[1], self.frame
+        factor = factorize(frame, self.exog, rank_deficient)
         chosen = solver if solver is not None else _as_solver(method, tol, maxiter)
-        start = None
-        if start_params is not None:
-            start = jnp.asarray(
-                factor.r @ _checked_start(start_params, self.exog.shape[1])[factor.kept]
-            )
-        problem = self._problem(factor.q, _turn(as_penalty(penalty), factor))
-        dispersion = as_dispersion(scale, np.float64)
-        fitted = solve_prepared(problem, jnp.asarray(False), start, dispersion, chosen)
-        _warn_unless_converged(fitted, problem.family)
-        results = self._results(Working(factor, problem, fitted, dispersion), type(chosen).__name__)
+        start = checked_start(start_params, p)
+        start = None if start is None else factor.r @ start[factor.kept]
+        problem = self._problem(factor.q, penalty=_turn(checked_penalty(penalty, p), factor))
+        working = _solve(
+            Working(factor, problem, None, as_dispersion(scale, np.float64)), start, chosen
+        )
+        results = self._results(working, type(chosen).__name__)
         return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
+
+    @float64()
+    def fit_constrained(
+        self,
+        constraints: Any,
+        q: Any = None,
+        start_params: Any = None,
+        maxiter: int = 100,
+        method: str = "IRLS",
+        tol: float | None = None,
+        scale: str | float | None = None,
+        cov_type: str = "nonrobust",
+        cov_kwds: dict[str, Any] | None = None,
+        use_t: bool = False,
+    ) -> GLMResults:
+        """Estimate the coefficients under linear equations R beta = q.
+
+        constraints: R (k, p), the pair (R, q), or text such as "x1 = x2, x3 = 1"; the rest as in
+        `fit`. With N a basis of R's null space, the covariance N C N' is singular and df_resid
+        counts the equations. They may make up for a rank deficient exog; where they do not, this
+        raises. The null model is the constrained one's, without a constant if that has none.
+        """
+        R, q = hypothesis(self.exog_names, constraints, q)
+        basis, origin = null_space(R, 0.0 if q is None else q)
+        if basis.shape[1] == 0:
+            raise ValueError("fit_constrained(constraints=...): they fix all; use evaluate.")
+        # What is 0 but for rounding would be a standard error of 1e-17.
+        basis, origin = (np.where(np.abs(v) < 1e-15, 0.0, v) for v in (basis, origin))
+        factor = factorize(self.frame, self.exog @ basis, "none")
+        if factor.aliased.size:
+            raise ValueError("fit_constrained: exog is rank deficient under the constraints too.")
+        problem = self._problem(factor.q, shift=self.exog @ origin)
+        start = checked_start(start_params, len(origin))
+        start = None if start is None else factor.r @ (basis.T @ (start - origin))
+        chosen, dispersion = _as_solver(method, tol, maxiter), as_dispersion(scale, np.float64)
+        equations = Equations(basis, origin)
+        working = _solve(Working(factor, problem, None, dispersion, equations), start, chosen)
+        results = self._results(working, type(chosen).__name__)
+        return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
+
+    @float64()
+    def evaluate(self, params: Any, scale: str | float | None = None) -> GLMResults:
+        """The results that the coefficients (p,) would have, without a fit.
+
+        The status is `converged` if they solve the score equations, else `max_steps`. Aliased
+        coefficients count as 0. A family's parameter must be given.
+        """
+        if self.family.is_estimated:
+            raise ValueError("evaluate: the family has a parameter to estimate; give its value.")
+        factor = factorize(self.frame, self.exog, "none")
+        beta = checked_params(params, self.exog.shape[1], "evaluate(params=...)")
+        gamma = jnp.asarray(factor.r @ beta[factor.kept])
+        problem, dispersion = self._problem(factor.q), as_dispersion(scale, np.float64)
+        fitted = fit_at(problem, gamma, dispersion, float(factor.kept.size))
+        return self._results(Working(factor, problem, fitted, dispersion), "evaluate")
 
     def _results(self, working: Working, method: str) -> GLMResults:
         """Names and host numbers for a fit."""
         problem, fitted = working.problem, working.fitted
-        family = jax.tree.map(float, fitted.family)
         unscaled = working.covariance(fitted.cov_unscaled)
-        nobs, n_total = observations(problem.rows, self.nobs)
+        rows = self._problem(np.ones((self.nobs, 1))).rows
+        nobs, n_total = observations(rows, self.nobs)
         constant = has_constant(working.factor, self.frame.present)
-        null = null_model(working, constant)
+        null = null_model(rows, fitted.family, working.dispersion, constant)
         rank = working.factor.kept.size
-        estimated = self.family.is_estimated
         held = dataclasses.replace(problem, family=fitted.family)
+        error = float("nan")
+        if self.family.is_estimated:
+            error = float(parameter_se(held, fitted.params, fitted.scale))
         return GLMResults(
             params=working.coefficients(fitted.params),
             normalized_cov_params=unscaled,
             cov=float(fitted.scale) * unscaled,
             scale=float(fitted.scale),
+            known_scale=working.known_scale,
             deviance=float(fitted.deviance),
-            null_deviance=null.deviance,
+            null_deviance=float(null.deviance),
             pearson_chi2=float(totals(held, fitted.params).pearson),
             llf=float(fitted.loglike),
-            llnull=null.loglike,
+            llnull=float(null.loglike),
             nobs=nobs,
             n_total=n_total,
             rank=rank,
@@ -184,10 +262,8 @@ class GLM:
             df_resid_inference=n_total - rank,
             n_iter=int(fitted.n_iter),
             status=Status(int(fitted.status)),
-            family=family,
-            family_parameter_se=float(parameter_se(held, fitted.params, fitted.scale))
-            if estimated
-            else float("nan"),
+            family=jax.tree.map(float, fitted.family),
+            family_parameter_se=error,
             endog_names=self.endog_names,
             exog_names=self.frame.exog_names,
             has_offset=self.frame.has_offset,
@@ -199,15 +275,21 @@ class GLM:
             working=working,
         )
 
-    def _problem(self, X: np.ndarray, penalty: Penalty | None = None) -> Problem:
+    def _problem(
+        self, X: np.ndarray, *, penalty: Penalty | None = None, shift: np.ndarray | None = None
+    ) -> Problem:
         """The problem on another design of the same rows, filled up to a common length.
 
-        Rows of weight 0 fill up, so that data of nearly the same length share one compilation.
+        `shift` is added to the offset. Rows of weight 0 fill up, so that data of nearly the same
+        length share one compilation.
         """
         frame, n = self.frame, len(self.endog)
         more = _common_length(n) - n
         frequency = np.ones(n) if frame.freq_weights is None else frame.freq_weights
         weighted = more > 0 or frame.freq_weights is not None
+        offset = frame.offset
+        if shift is not None:
+            offset = shift if offset is None else offset + shift
 
         def fill(column: np.ndarray | None, value: float) -> np.ndarray | None:
             return None if column is None else np.append(column, np.full(more, value))
@@ -216,7 +298,7 @@ class GLM:
             np.concatenate([X, np.zeros((more, X.shape[1]))]),
             np.append(frame.endog, np.full(more, frame.endog[0])),
             self.family,
-            offset=fill(frame.offset, 0.0),
+            offset=fill(offset, 0.0),
             var_weights=fill(frame.var_weights, 1.0),
             freq_weights=fill(frequency, 0.0) if weighted else None,
             n_trials=fill(frame.n_trials, 1.0),
@@ -224,43 +306,79 @@ class GLM:
         )
         return problem
 
+    def predict(
+        self,
+        params: Any,
+        exog: Any = None,
+        exposure: Any = None,
+        offset: Any = None,
+        which: str = "mean",
+    ) -> np.ndarray:
+        """The "mean", "linear" predictor or "var_unscaled" V(mu) (n,) at params and exog.
+
+        exog None: in the sample, with its offset unless one is given.
+        """
+        frame = self.frame
+        needed = frame.has_offset or frame.has_exposure
+        X = self.exog if exog is None else matched_columns(exog, self.exog_names)
+        if exog is None and offset is None and exposure is None:
+            shift = frame.offset
+        else:
+            shift = total_offset(offset, exposure, needed, X.shape[0])
+        beta = checked_params(params, X.shape[1], "predict(params=...)")
+        with float64():
+            return np.asarray(prediction.predict(self.family, jnp.asarray(beta), X, shift, which))
+
     @float64()
     def loglike(self, params: Any, scale: float | None = None) -> float:
-        """The log-likelihood at params; scale None: estimated there (1 where it is known)."""
-        problem = self._problem(self.exog)
-        eta = problem.rows.eta(problem.design.predictor(jnp.asarray(params)))
-        phi = jnp.asarray(self._scale_at(params, scale))
+        """The log-likelihood at params; scale None: 1 where it is known, else Pearson's there.
+
+        For Gaussian with identity link None is deviance / n, as for `llf`. In this and the methods
+        below NaN in params, an aliased coefficient, counts as 0.
+        """
+        problem, beta = self._at(params)
+        found = deviance(self.family, problem.rows, self._eta(problem, beta))
+        if scale is None and is_concentrated(self.family):
+            scale = float(found / problem.rows.total_frequency)
         return float(
-            loglike(self.family, problem.rows, phi, deviance(self.family, problem.rows, eta))
+            loglike(self.family, problem.rows, jnp.asarray(self._scale_at(params, scale)), found)
         )
 
     @float64()
     def score(self, params: Any, scale: float | None = None) -> np.ndarray:
-        """The derivative (p,) of the log-likelihood in params."""
-        problem = self._problem(self.exog)
-        return np.asarray(penalised_score(problem, jnp.asarray(params))) / self._scale_at(
-            params, scale
-        )
+        """The derivative (p,) of the log-likelihood in params; scale as in `loglike`."""
+        return np.asarray(penalised_score(*self._at(params))) / self._scale_at(params, scale)
 
     @float64()
+    def score_factor(self, params: Any, scale: float | None = None) -> np.ndarray:
+        """The derivatives (n,) in the rows' linear predictors: score = exog' score_factor."""
+        problem, beta = self._at(params)
+        rows = problem.rows
+        s = rows.weigh(eta_score(self.family, rows.y, self._eta(problem, beta)))
+        return np.asarray(s)[: self.nobs] / self._scale_at(params, scale)
+
     def score_obs(self, params: Any, scale: float | None = None) -> np.ndarray:
         """The rows (n, p) whose sum is `score`."""
-        problem = self._problem(self.exog)
-        eta = problem.rows.eta(problem.design.predictor(jnp.asarray(params)))
-        s = problem.rows.weigh(eta_score(self.family, problem.rows.y, eta))
-        return np.asarray(problem.design.weighted_rows(s))[: self.nobs] / self._scale_at(
-            params, scale
-        )
+        return self.score_factor(params, scale)[:, None] * self.exog
 
     @float64()
+    def hessian_factor(
+        self, params: Any, scale: float | None = None, observed: bool = True
+    ) -> np.ndarray:
+        """The weights w (n,), positive where concave: information = exog' diag(w) exog."""
+        problem, beta = self._at(params)
+        eta, rows = self._eta(problem, beta), problem.rows
+        if observed:
+            w = rows.weigh(observed_weight(self.family, rows.y, eta))
+        else:
+            w = rows.weigh(expected_weight(self.family, eta))
+        return np.asarray(w)[: self.nobs] / self._scale_at(params, scale)
+
     def information(
         self, params: Any, scale: float | None = None, observed: bool = False
     ) -> np.ndarray:
         """The Fisher information (p, p), positive: expected, or observed (minus the Hessian)."""
-        problem = self._problem(self.exog)
-        beta = jnp.asarray(params, jnp.float64)
-        found = score_jacobian(problem, beta) if observed else totals(problem, beta).information
-        return np.asarray(found) / self._scale_at(params, scale)
+        return self.exog.T @ (self.hessian_factor(params, scale, observed)[:, None] * self.exog)
 
     def hessian(self, params: Any, scale: float | None = None, observed: bool = True) -> np.ndarray:
         """The second derivative (p, p) of the log-likelihood, or its expectation."""
@@ -268,10 +386,18 @@ class GLM:
 
     @float64()
     def estimate_scale(self, params: Any) -> float:
-        """Pearson's chi-squared over n - p at params, n_trials included."""
-        problem = self._problem(self.exog)
-        sums = totals(problem, jnp.asarray(params, jnp.float64))
-        return float(sums.pearson / (problem.rows.total_frequency - self.exog.shape[1]))
+        """Pearson's chi-squared over n - rank at params, n_trials included."""
+        problem, beta = self._at(params)
+        left = problem.rows.total_frequency - pivoted_qr(self.exog[self.frame.present]).kept.size
+        return float(totals(problem, beta).pearson / left)
+
+    def _at(self, params: Any) -> tuple[Problem, jax.Array]:
+        """The problem in the user's columns, and coefficients of it."""
+        beta = checked_params(params, self.exog.shape[1], "GLM: params")
+        return self._problem(self.exog), jnp.asarray(beta)
+
+    def _eta(self, problem: Problem, beta: jax.Array) -> jax.Array:
+        return problem.rows.eta(problem.design.predictor(beta))
 
     def _scale_at(self, params: Any, scale: float | None) -> float:
         if scale is not None:
@@ -311,25 +437,15 @@ def _as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
     return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
 
 
-def _factorize(frame: Frame, rank_deficient: str) -> PivotedQR:
-    """The pivoted QR of the rows that count, zero in the others; speaks of dependent columns."""
-    if rank_deficient not in ("warn", "error"):
-        raise ValueError(
-            f"GLM.fit(rank_deficient={rank_deficient!r}): allowed are 'warn', 'error'."
-        )
-    present = frame.present
-    found = pivoted_qr(frame.exog[present])
-    if found.aliased.size:
-        names = ", ".join(frame.exog_names[j] for j in found.aliased)
-        text = f"exog has rank {found.kept.size} of {frame.exog.shape[1]}; aliased: {names}."
-        if rank_deficient == "error":
-            raise ValueError(f"GLM.fit(rank_deficient='error'): {text}")
-        warnings.warn(f"{text} Their coefficients are NaN.", FitWarning, stacklevel=5)
-    if present.all():
-        return found
-    q = np.zeros((len(present), found.kept.size))
-    q[present] = found.q
-    return found._replace(q=q)
+def _solve(working: Working, start: np.ndarray | None, solver: Solver) -> Working:
+    """Fit the problem; warns unless the fit converged."""
+    start = None if start is None else jnp.asarray(start)
+    fitted = solve_prepared(working.problem, jnp.asarray(False), start, working.dispersion, solver)
+    status = Status(int(fitted.status))
+    if status != Status.converged:
+        text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"
+        warnings.warn(text, FitWarning, stacklevel=4)
+    return dataclasses.replace(working, fitted=fitted)
 
 
 def _turn(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
@@ -340,15 +456,6 @@ def _turn(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
     matrix = np.asarray(penalty.matrix(p, jnp.float64))[np.ix_(factor.kept, factor.kept)]
     inverse = np.linalg.inv(factor.r)
     return Ridge(inverse.T @ matrix @ inverse)
-
-
-def _checked_start(start: Any, p: int) -> np.ndarray:
-    start = np.asarray(start, dtype=np.float64)
-    if start.shape != (p,) or not np.isfinite(start).all():
-        raise ValueError(
-            f"GLM.fit(start_params=...): shape {start.shape}; allowed are ({p},) finite numbers."
-        )
-    return start
 
 
 def _common_length(n: int) -> int:
@@ -362,10 +469,3 @@ _ADVICE = {
     Status.max_steps: " Raise maxiter, or give start_params.",
     Status.boundary: " Standard errors and tests do not hold there.",
 }
-
-
-def _warn_unless_converged(fitted: Fit, family: Family) -> None:
-    status = Status(int(fitted.status))
-    if status != Status.converged:
-        text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"
-        warnings.warn(text, FitWarning, stacklevel=4)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax.custom_batching import custom_vmap
 
 from jaxglm._types import Array
@@ -166,8 +165,11 @@ def _independent_columns(X: np.ndarray, tolerance: float) -> tuple[np.ndarray, n
 
 
 def solve_triangular(r: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """R^-1 b for upper triangular R, on the host."""
-    return scipy.linalg.solve_triangular(r, b)
+    """R^-1 b for upper triangular R, on the host.
+
+    Elimination of a triangular matrix finds nothing to eliminate: this is back substitution.
+    """
+    return np.linalg.solve(r, b)
 
 
 highest = partial(jnp.matmul, precision="highest")

@@ -60,9 +60,10 @@ class Predictive:
             raise ValueError(f"cdf: {type(self.family).__name__} has no distribution function.")
         y, low = self._response(y), self.family.support.low
         below = (y < low) | ((y == low) & ~self.family.support.contains(low))
+        inside = jnp.asarray(np.where(below | np.isinf(y), self.mean, y))
+        phi, n_trials = jnp.asarray(self.phi), jnp.asarray(self.n_trials)
         distribution = DISTRIBUTIONS[type(self.family)]
-        at = (np.where(below | np.isinf(y), self.mean, y), Mean.of(jnp.asarray(self.mean)))
-        _, upto = distribution(self.family, *map(_arrays, at), self.phi, self.n_trials)
+        _, upto = distribution(self.family, inside, Mean.of(self.mean), phi, n_trials)
         return np.where(below, 0.0, np.where(y == np.inf, 1.0, np.asarray(upto.lower)))
 
     def _response(self, y: Any) -> np.ndarray:

@@ -19,7 +19,7 @@ from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
 from jaxglm.anova import DevianceTable, drop_one, sequential
 from jaxglm.families import Family
-from jaxglm.frames import float64, to_matrix
+from jaxglm.frames import FitWarning, float64
 from jaxglm.inference import (
     Contrasts,
     LikelihoodRatioTest,
@@ -31,16 +31,13 @@ from jaxglm.inference import (
     wald,
 )
 from jaxglm.model import loglike
+from jaxglm.predictive import Predictive
 from jaxglm.solvers import Status
-from jaxglm.storage import read_results, write_results
+from jaxglm.storage import read_results, state_of, write_results
 from jaxglm.summaries import summarize
-from jaxglm.working import Working, fitted_means, per_row, pseudo_rsquared
+from jaxglm.working import Working, as_fit, fitted_means, per_row, pseudo_rsquared
 
 __all__ = ["FitWarning", "GLMResults"]
-
-
-class FitWarning(UserWarning):
-    """A fit that did not converge, or whose design is rank deficient."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +54,7 @@ class GLMResults:
     normalized_cov_params: np.ndarray
     cov: np.ndarray
     scale: float
+    known_scale: bool
     deviance: float
     null_deviance: float
     pearson_chi2: float
@@ -104,7 +102,7 @@ class GLMResults:
     @property
     def aliased(self) -> np.ndarray:
         """Which coefficients are not estimable (p,)."""
-        return np.isnan(np.diagonal(self.normalized_cov_params)) & np.isnan(self.params)
+        return np.isnan(self.params) & (self.rank > 0) & (self.rank < len(self.params))
 
     @property
     def bse(self) -> np.ndarray:
@@ -194,6 +192,8 @@ class GLMResults:
         """-2 llf + rank log(n_total)."""
         return -2.0 * self.llf + self.rank * float(np.log(self.n_total))
 
+    bic_llf = bic
+
     @property
     def bic_deviance(self) -> float:
         """deviance - df_resid log(n_total), Stata's."""
@@ -235,12 +235,20 @@ class GLMResults:
             return 1.0 - self.deviance / self.null_deviance
         return pseudo_rsquared(kind, self.llf, self.llnull, self.n_total)
 
-    fittedvalues = mu = per_row(fitted_means)
+    @property
+    def mu(self) -> np.ndarray:
+        """The fitted means (n,), also of rows of weight 0; a proportion for Binomial."""
+        means, present = self._present_means, self.model.frame.present
+        return means if present.all() else np.where(present, means, self.predict())
+
+    fittedvalues = mu
+    _present_means = per_row(fitted_means)
     resid_response = per_row(diagnostics.resid_response)
     resid_working = per_row(diagnostics.resid_working)
     resid_pearson = per_row(diagnostics.resid_pearson)
     resid_deviance = per_row(diagnostics.resid_deviance)
     resid_anscombe = per_row(diagnostics.resid_anscombe)
+    resid_anscombe_scaled = resid_anscombe
     resid_anscombe_unscaled = per_row(diagnostics.resid_anscombe_unscaled)
 
     @float64()
@@ -264,22 +272,18 @@ class GLMResults:
 
         Expected information throughout; dfbeta and dfbetas (n, p) are NaN where aliased.
         """
-        working = self.need_data("get_influence")
-        found = diagnostics.influence(working.problem, working.fitted)
-        found = jax.tree.map(lambda v: np.asarray(v)[: self.model.nobs], found)
-        dfbeta = working.coefficients(found.dfbeta.T).T
-        unscaled = np.sqrt(np.diagonal(self.normalized_cov_params))
-        dfbetas = dfbeta / (found.sigma[:, None] * unscaled[None, :])
-        return dataclasses.replace(found, dfbeta=dfbeta, dfbetas=dfbetas)
+        found = self.need_data("get_influence").influence()
+        return jax.tree.map(lambda v: v[: self.model.nobs], found)
+
+    def get_hat_matrix_diag(self) -> np.ndarray:
+        """The leverages (n,), of the expected information."""
+        return self.get_influence().hat_diagonal
 
     @float64()
     def leave_one_out(self) -> diagnostics.LeaveOneOut:
         """The exact coefficients (n, p) without each row, and the status (n,) of each refit."""
-        working = self.need_data("leave_one_out")
-        found = diagnostics.leave_one_out(working.problem, working.fitted)
-        n = self.model.nobs
-        params = working.coefficients(np.asarray(found.params)[:n].T).T
-        return diagnostics.LeaveOneOut(params, np.asarray(found.status)[:n])
+        found = self.need_data("leave_one_out").leave_one_out()
+        return diagnostics.LeaveOneOut(*(v[: self.model.nobs] for v in found))
 
     @float64()
     def predict(
@@ -306,12 +310,10 @@ class GLMResults:
         """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
         X, shift = self._new_rows(exog, exposure, offset)
         params, cov = self._estimable()
-        return jax.tree.map(
-            np.asarray,
-            prediction.mean_intervals(
-                self.family, params, cov, X, shift, alpha, method, self.df_test
-            ),
+        found = prediction.mean_intervals(
+            self.family, params, cov, X, shift, alpha, method, self.df_test
         )
+        return jax.tree.map(np.asarray, found)
 
     @float64()
     def prediction_interval(
@@ -320,25 +322,17 @@ class GLMResults:
         exposure: Any = None,
         offset: Any = None,
         alpha: float = 0.05,
+        var_weights: Any = 1.0,
         n_trials: Any = 1.0,
     ) -> prediction.ObservationIntervals:
         """Limits for new observations, from their variance and that of the estimated mean."""
         X, shift = self._new_rows(exog, exposure, offset)
         params, cov = self._estimable()
-        return jax.tree.map(
-            np.asarray,
-            prediction.observation_intervals(
-                self.family,
-                params,
-                cov,
-                X,
-                shift,
-                scale=self.scale,
-                n_trials=n_trials,
-                alpha=alpha,
-                df=self.df_test,
-            ),
+        scale, df = self.scale, self.df_test
+        found = prediction.observation_intervals(
+            self.family, params, cov, X, shift, scale, var_weights, n_trials, alpha, df
         )
+        return jax.tree.map(np.asarray, found)
 
     @float64()
     def get_margeff(
@@ -350,36 +344,31 @@ class GLMResults:
         discrete changes. Weighted by freq_weights, offset respected.
         """
         self.need_data("get_margeff")
-        frame = self.model.frame
-        keep = frame.present
-        columns, binary = arguments.marginal_columns(frame.exog[keep], self.aliased, dummy)
-        params, cov = self._estimable()
-        found = prediction.average_marginal_effects(
-            self.family,
-            params,
-            cov,
-            frame.exog[keep],
-            None if frame.offset is None else frame.offset[keep],
-            None if frame.freq_weights is None else frame.freq_weights[keep],
-            columns,
-            at,
-            method,
-            binary,
-            alpha,
-            self.df_test,
-        )
+        found = arguments.marginal_effects(self, *self._estimable(), at, method, dummy, alpha)
         return jax.tree.map(np.asarray, found)
 
-    @float64()
+    def get_distribution(
+        self,
+        exog: Any = None,
+        exposure: Any = None,
+        offset: Any = None,
+        var_weights: Any = None,
+        n_trials: Any = None,
+    ) -> Predictive:
+        """The estimated distribution of responses at exog, or in the sample: cdf, sample, ...
+
+        var_weights and n_trials are 1 at new rows, the model's own in the sample, unless given.
+        """
+        sampled = exog is None and self.model is not None
+        within = sampled and offset is None and exposure is None
+        mean = self.mu if within else self.predict(exog, exposure, offset)
+        frame = self.model.frame if sampled else None
+        return arguments.predictive(self, mean, frame, var_weights, n_trials)
+
     def simulate(self, key: Any, n_draws: int | None = None) -> np.ndarray:
         """Responses drawn at the fitted means: (n,), or (n_draws, n)."""
         self.need_data("simulate")
-        frame = self.model.frame
-        n_trials = 1.0 if frame.n_trials is None else frame.n_trials
-        weights = None if self.family.fixed_scale else frame.var_weights
-        return np.asarray(
-            prediction.simulate(key, self.family, self.mu, self.scale, n_trials, weights, n_draws)
-        )
+        return self.get_distribution().sample(key, n_draws)
 
     @float64()
     def wald_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
@@ -398,6 +387,18 @@ class GLMResults:
         params, cov = self._estimable()
         return jax.tree.map(float, wald(params, cov, R, q, self.df_resid_inference))
 
+    def wald_test_terms(self, terms: dict[str, Any] | None = None) -> dict[str, WaldTest]:
+        """`wald_test` that all coefficients of a term are 0, for each; terms as in `anova`.
+
+        By default each coefficient but the constant's is a term. Aliased ones have no part in it.
+        """
+        constant = {"const", "Intercept", "(Intercept)"}
+        given = {n: [n] for n in self.exog_names if n not in constant} if terms is None else terms
+        columns = arguments.term_columns(self.exog_names, given)
+        eye, there = np.eye(len(self.params)), ~self.aliased
+        kept = {term: [j for j in js if there[j]] for term, js in columns.items()}
+        return {term: self.wald_test(eye[js]) for term, js in kept.items() if js}
+
     @float64()
     def t_test(self, hypothesis: Any, q: Any = None, alpha: float = 0.05) -> Contrasts:
         """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
@@ -408,21 +409,19 @@ class GLMResults:
 
     @float64()
     def compare_lr_test(self, restricted: GLMResults) -> LikelihoodRatioTest:
-        """The likelihood-ratio test against a model nested in this one, by chi-squared and F."""
-        full = self.need_data("compare_lr_test").fitted
-        small = restricted.need_data("compare_lr_test").fitted
-        return jax.tree.map(float, likelihood_ratio(small, full))
+        """The likelihood-ratio test against a model nested in this one, by chi-squared and F.
+
+        Raises unless both were fitted to as many rows, with the same family.
+        """
+        arguments.require_comparable(self, restricted)
+        pair = as_fit(restricted), as_fit(self)
+        return jax.tree.map(float, likelihood_ratio(*pair, known_scale=self.known_scale))
 
     @float64()
     def score_test(self, exog_extra: Any) -> ScoreTest:
         """Rao's test of columns (n, k) that the model leaves out."""
         working = self.need_data("score_test")
-        extra = to_matrix("score_test(exog_extra=...)", exog_extra)
-        if extra.shape[0] != self.model.nobs:
-            raise ValueError(
-                f"score_test(exog_extra=...): {extra.shape[0]} rows; the model has "
-                f"{self.model.nobs}."
-            )
+        extra = arguments.extra_columns(exog_extra, self.model.nobs)
         found = score_test(working.problem, working.fitted, working.filled(extra).X)
         return jax.tree.map(np.asarray, found)
 
@@ -441,11 +440,12 @@ class GLMResults:
         problem, fitted = working.in_columns(self.model.exog)
         kept = list(working.factor.kept)
         if terms is None:
-            varying = [j for j in kept if np.ptp(self.model.exog[:, j]) > 0]
-            terms = {self.exog_names[j]: [j] for j in varying}
-        groups = [[kept.index(j) for j in columns if j in kept] for columns in terms.values()]
+            terms = arguments.default_terms(self.exog_names, self.model.exog, kept)
+        columns = arguments.term_columns(self.exog_names, terms)
+        groups = [[kept.index(j) for j in js if j in kept] for js in columns.values()]
         table = sequential if kind == "sequential" else drop_one
-        return jax.tree.map(np.asarray, table(problem, fitted, groups, test=test))
+        found = table(problem, fitted, groups, test=test, known_scale=self.known_scale)
+        return jax.tree.map(np.asarray, found)
 
     def summary(self, alpha: float = 0.05) -> Summary:
         """The printed summary, as text, HTML in notebooks, Markdown and LaTeX."""
@@ -456,7 +456,7 @@ class GLMResults:
         return dataclasses.replace(self, model=None, working=None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return _state_of(self)
+        return state_of(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -464,7 +464,7 @@ class GLMResults:
 
     def save(self, path: str | Path) -> None:
         """Write the results, without the data, to one .npz file that needs no pickle to read."""
-        write_results(path, _state_of(self))
+        write_results(path, state_of(self))
 
     @classmethod
     def load(cls, path: str | Path) -> GLMResults:
@@ -494,9 +494,3 @@ class GLMResults:
             X = arguments.matched_columns(exog, self.exog_names)
         needed = self.has_offset or self.has_exposure
         return X, arguments.total_offset(offset, exposure, needed, X.shape[0])
-
-
-def _state_of(results: GLMResults) -> dict[str, Any]:
-    """The fields that travel: host numbers, and the family with plain parameters."""
-    kept = {f.name: getattr(results, f.name) for f in dataclasses.fields(results)}
-    return kept | {"model": None, "working": None, "family": jax.tree.map(float, results.family)}

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxglm import families, links
@@ -14,6 +15,12 @@ from jaxglm.solvers import Status
 
 FORMAT = 1
 ARRAYS = ("params", "normalized_cov_params", "cov")
+
+
+def state_of(results: Any) -> dict[str, Any]:
+    """The fields that travel: host numbers, and the family with plain parameters."""
+    kept = {f.name: getattr(results, f.name) for f in dataclasses.fields(results)}
+    return kept | {"model": None, "working": None, "family": jax.tree.map(float, results.family)}
 
 
 def write_results(path: str | Path, state: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ the place of X, and X b0 is part of the offset.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,13 +21,15 @@ from jaxglm.designs import Dense
 from jaxglm.dispersion import Dispersion, estimate
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, is_concentrated
-from jaxglm.frames import float64
-from jaxglm.linalg import PivotedQR, inverse_pd, solve_triangular
+from jaxglm.frames import FitWarning, Frame, float64
+from jaxglm.linalg import PivotedQR, inverse_pd, pivoted_qr, solve_triangular
 from jaxglm.model import Problem, Rows, loglike, penalised_score, totals
 from jaxglm.solvers import Status
 from jaxglm.solvers.base import decrement_tolerance
 
 MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
+# The share of a column not made up by earlier ones below which its coefficient is in doubt.
+NEARLY_DEPENDENT = 1e-8
 
 
 class Equations(NamedTuple):
@@ -134,7 +137,6 @@ class Working:
         filled = np.concatenate([X, np.zeros((more, X.shape[1]))])
         return Dense(jnp.asarray(filled))
 
-
     def influence(self) -> diagnostics.Influence:
         """The measures of influence, as NumPy arrays of the problem's rows."""
         found = jax.tree.map(np.asarray, diagnostics.influence(self.problem, self.fitted))
@@ -148,6 +150,39 @@ class Working:
         found = diagnostics.leave_one_out(self.problem, self.fitted)
         params = self.coefficients(np.asarray(found.params).T).T
         return diagnostics.LeaveOneOut(params, np.asarray(found.status))
+
+
+def factorize(frame: Frame, X: np.ndarray, rank_deficient: str) -> PivotedQR:
+    """The pivoted QR of the rows that count, zero in the others; speaks of dependent columns."""
+    if rank_deficient not in ("warn", "error", "none"):
+        raise ValueError(
+            f"GLM.fit(rank_deficient={rank_deficient!r}): allowed are 'warn', 'error'."
+        )
+    present = frame.present
+    found = pivoted_qr(X[present])
+    if rank_deficient != "none":
+        _speak_of_dependence(found, frame.exog_names, rank_deficient == "error")
+    if present.all():
+        return found
+    q = np.zeros((len(present), found.kept.size))
+    q[present] = found.q
+    return found._replace(q=q)
+
+
+def _speak_of_dependence(found: PivotedQR, exog_names: tuple[str, ...], refuse: bool) -> None:
+    """Raise or warn of aliased columns; warn of those that earlier ones nearly make up."""
+    if found.aliased.size:
+        names = ", ".join(exog_names[j] for j in found.aliased)
+        text = f"exog has rank {found.kept.size} of {len(exog_names)}; aliased: {names}."
+        if refuse:
+            raise ValueError(f"GLM.fit(rank_deficient='error'): {text}")
+        warnings.warn(f"{text} Their coefficients are NaN.", FitWarning, stacklevel=5)
+    own = np.abs(np.diagonal(found.r)) / np.linalg.norm(found.r, axis=0)
+    close = np.flatnonzero(own < NEARLY_DEPENDENT)
+    if close.size:
+        names = ", ".join(exog_names[found.kept[j]] for j in close)
+        text = f"exog is nearly collinear (to {own.min():.1g}) in {names}"
+        warnings.warn(f"{text}: digits of the coefficients are lost.", FitWarning, stacklevel=5)
 
 
 def fit_at(problem: Problem, beta: Any, dispersion: Dispersion, estimated: float) -> Fit:
@@ -254,3 +289,18 @@ def pseudo_rsquared(kind: str, full: float, null: float, n: float) -> float:
         return float(np.expm1(gain) / np.expm1(2.0 * null / n))
     allowed = "'cs', 'mcf', 'nagelkerke', 'd2'"
     raise ValueError(f"pseudo_rsquared(kind={kind!r}): allowed are {allowed}.")
+
+
+def as_fit(results: Any) -> Fit:
+    """A `GLMResults`' numbers as `jaxglm.fit` returns them."""
+    numbers = {
+        "params": results.params,
+        "cov_unscaled": results.normalized_cov_params,
+        "scale": results.scale,
+        "deviance": results.deviance,
+        "loglike": results.llf,
+        "df_resid": results.df_resid,
+        "n_iter": results.n_iter,
+        "status": int(results.status),
+    }
+    return Fit(family=results.family, **{name: jnp.asarray(v) for name, v in numbers.items()})

@@ -49,8 +49,8 @@ FLOORS = [
     ("",),
 ]
 FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
-# Imported when needed: optional packages, and of scipy what takes a second to import.
-OPTIONAL = {"tqdm", "rich", "narwhals", "pandas", "matplotlib", "scipy"}
+# Imported when needed: optional packages, and what few need and all would wait for.
+OPTIONAL = {"tqdm", "rich", "narwhals", "pandas", "matplotlib", "scipy", "optax"}
 HEAVY = ("pandas", "scipy.stats", "sklearn", "formulaic", "matplotlib")
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-import optax
 
 from jaxglm._types import Array, record, static
 from jaxglm.linalg import highest, inverse_pd
@@ -13,6 +12,9 @@ from jaxglm.model import Problem, evaluate
 from jaxglm.solvers.base import Solver, Status, as_status, check_controls, decide
 from jaxglm.solvers.newton import Newton
 from jaxglm.solvers.scoring import start_state
+
+if TYPE_CHECKING:
+    import optax
 
 
 @record
@@ -51,6 +53,8 @@ class Gradient(Solver):
 
     @property
     def _optimiser(self) -> optax.GradientTransformationExtraArgs:
+        import optax  # here, since only this solver should pay a fifth of a second for it
+
         chosen = optax.lbfgs() if self.transformation is None else self.transformation
         return optax.with_extra_args_support(chosen)
 

@@ -126,7 +126,10 @@ def _require_likelihood(family: Family) -> None:
 def _scale_score(data: tuple[Problem, Array], t: Array) -> Array:
     """The derivative of the log-likelihood in t = log phi, each (1,)."""
     problem, eta = data
-    return jax.grad(lambda t: _loglike_at(problem.family, problem.rows, eta, jnp.exp(t[0])))(t)
+    total = deviance(problem.family, problem.rows, eta)
+    return elementwise_derivative(
+        lambda t: loglike(problem.family, problem.rows, jnp.exp(t[0]), total)[None], t
+    )
 
 
 def _step_scale(data: tuple[Problem, Array], t: Array, v: Array) -> Array:
@@ -254,7 +257,8 @@ def _log_scale_information(problem: Problem, t: Array) -> Array:
     def slope(t: Array) -> Array:
         return elementwise_derivative(saturated, t)
 
-    return -(slope(t) + elementwise_derivative(slope, t))
+    first, second = jax.jvp(slope, (t,), (jnp.ones_like(t),))
+    return -(first + second)
 
 
 def at_scale(problem: Problem, phi: Array) -> Problem:
@@ -407,8 +411,10 @@ def joint_jacobian(data: tuple[Unknowns, Problem], theta: Array) -> Array:
     beta, psi = theta[:p], theta[p:]
     own = score_jacobian(unknowns.at(problem, psi), beta)
     cross = -jax.jacfwd(lambda psi: penalised_score(unknowns.at(problem, psi), beta))(psi)
-    lower = -jax.jacrev(lambda theta: unknowns.score(problem, theta[:p], theta[p:]))(theta)
-    return jnp.concatenate([jnp.concatenate([own, cross], axis=1), lower])
+    # Many coefficients, few psi: and psi's high derivatives compile fast in forward mode only.
+    left = -jax.jacrev(lambda beta: unknowns.score(problem, beta, psi))(beta)
+    corner = -jax.jacfwd(lambda psi: unknowns.score(problem, beta, psi))(psi)
+    return jnp.block([[own, cross], [left, corner]])
 
 
 def _step_joint(data: tuple[Unknowns, Problem], theta: Array, v: Array) -> Array:

@@ -183,10 +183,11 @@ class Cauchy(Link):
     infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
     def g(self, mu: Array) -> Array:
-        # The cotangent of the nearer tail: tan would cancel there, and its reciprocal at 1/2.
-        low = mu < 0.5
+        # In a tail the cotangent of the way to its end, since mu - 1/2 would lose the end's digits.
+        low, central = mu < 0.5, jnp.abs(mu - 0.5) < 0.25
         angle = np.pi * jnp.where(low, mu, 1.0 - mu)
-        return jnp.where(low, -1.0, 1.0) * jnp.cos(angle) / jnp.sin(angle)
+        tail = jnp.where(low, -1.0, 1.0) / jnp.tan(jnp.where(central, 1.0, angle))
+        return jnp.where(central, jnp.tan(np.pi * jnp.where(central, mu - 0.5, 0.0)), tail)
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
         # The angle of the point (-eta, 1) over pi: both tails without cancellation.

@@ -43,7 +43,12 @@ def test_every_pair_matches_its_reference(family, link):
     assert relative_error(result.loglike[known], loglike[known]) < 1e-9
 
 
-R_CASES = reference("r_glm")["cases"]
+# Every family and link is in the pairs; these are whole data sets and what the pairs have not.
+R_NAMES = (
+    *("mtcars", "infert logit", "esoph logit counts", "warpbreaks", "quine negative binomial"),
+    *("binomial no intercept offset", "poisson no intercept offset", "gamma log weighted"),
+)
+R_CASES = [case for case in reference("r_glm")["cases"] if case["name"] in R_NAMES]
 
 
 @pytest.mark.parametrize("case", R_CASES, ids=[c["name"] for c in R_CASES])
@@ -59,9 +64,8 @@ def test_r_agrees(case):
 
 
 # Their dispersion is known; with one to be estimated R adjusts its score too.
-BR_CASES = [
-    c for c in reference("r_brglm2")["cases"] if c["family"] in ("binomial", "poisson")
-]
+BR_NAMES = ("endometrial logit", "endometrial probit", "apart cauchit", "counts cloglog", "poisson sqrt")
+BR_CASES = [case for case in reference("r_brglm2")["cases"] if case["name"] in BR_NAMES]
 BIAS = {"AS_mean": penalties.MeanBias(), "MPL_Jeffreys": penalties.Jeffreys()}
 
 
@@ -93,8 +97,6 @@ LAWS = {
     "gaussian": (families.Gaussian(), DATA.gaussian),
     "gamma log": (families.Gamma(links.Log()), DATA.positive),
     "probit": (families.Binomial(links.Probit()), DATA.share),
-    "poisson": (families.Poisson(), DATA.count),
-    "inverse gaussian": (families.InverseGaussian(links.Log()), DATA.positive),
     "negative binomial": (families.NegativeBinomial(0.7), DATA.count),
     "tweedie": (families.Tweedie(1.5), DATA.count),
 }
@@ -259,14 +261,15 @@ def test_mapping_over_each_argument_is_a_loop():
         return fit(a["X"], a["y"], family, **rest)
 
     single = jax.jit(one)
-    for name, values in varied.items():
-        axes = {k: 0 if k == name else None for k in base}
-        result = jax.jit(jax.vmap(one, (axes,)))({**base, name: values})
-        assert np.all(result.converged), name
+    groups = ({"X"}, {"y", "offset"}, {"var_weights", "freq_weights"}, {"penalty", "scale", "start"})
+    for mapped in groups:
+        axes = {k: 0 if k in mapped else None for k in base}
+        given = {k: varied[k] if k in mapped else base[k] for k in base}
+        result = jax.jit(jax.vmap(one, (axes,)))(given)
+        assert np.all(result.converged), mapped
         for i in range(lanes):
-            alone = single({**base, name: values[i]})
-            lane = jax.tree.map(lambda v, i=i: v[i], result)
-            same(lane, alone, rtol=1e-8)
+            alone = single({k: varied[k][i] if k in mapped else base[k] for k in base})
+            same(jax.tree.map(lambda v, i=i: v[i], result), alone, rtol=1e-8)
 
 
 def test_family_parameters_can_be_mapped_and_compile_once():
@@ -284,14 +287,21 @@ def test_family_parameters_can_be_mapped_and_compile_once():
     assert len(traces) == 2
 
 
-@pytest.mark.parametrize("transform", [jax.jacfwd, jax.jacrev, jax.hessian, jax.grad])
-def test_derivatives_compose_with_jit(transform):
-    def loss(offset):
-        return jnp.sum(fit(DATA.X, DATA.count, families.Poisson(), offset=offset).params)
+def test_derivatives_compose_with_jit():
+    def coefficients(offset):
+        return fit(DATA.X, DATA.count, families.Poisson(), offset=offset).params
 
-    direct, jitted = transform(loss)(DATA.offset), jax.jit(transform(loss))(DATA.offset)
-    assert np.all(np.isfinite(direct)) and np.any(np.asarray(direct) != 0)
-    np.testing.assert_allclose(direct, jitted, rtol=1e-9, atol=1e-13)
+    def total(offset):
+        return jnp.sum(coefficients(offset))
+
+    forward = jax.jit(jax.jacfwd(coefficients))(DATA.offset)
+    reverse = jax.jit(jax.jacrev(coefficients))(DATA.offset)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-9, atol=1e-13)
+    slope = jax.jit(jax.grad(total))(DATA.offset)
+    np.testing.assert_allclose(slope, jnp.sum(reverse, axis=0), rtol=1e-9, atol=1e-13)
+    hessian = jax.jit(jax.hessian(total))(DATA.offset)
+    np.testing.assert_allclose(hessian, hessian.T, rtol=1e-8, atol=1e-12)
+    assert np.all(np.isfinite(hessian)) and np.any(np.asarray(hessian) != 0)
 
 
 def test_results_hold_neither_X_nor_y():

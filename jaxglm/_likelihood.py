@@ -13,19 +13,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._special import log1p_excess, stirling_remainder
-from jaxglm._types import Array, ArrayLike, safe_where
+from jaxglm._types import Array, ArrayLike
 
 
 def log_poisson_peak(y: Array) -> Array:
     """log of the Poisson probability of y at mean y; by Stirling's formula, so for any size."""
     positive = jnp.where(y > 0, y, 1.0)
     peak = -0.5 * jnp.log(2.0 * np.pi * positive) - stirling_remainder(positive)
-    return jnp.where(y > 0, peak, 0.0)
+    # At 0 its slope less that of y log y, -1 - psi(1), and half of -psi'(1): see `xlogx`.
+    return jnp.where(y > 0, peak, -y * (0.42278433509846714 + 0.8224670334241132 * y))
 
 
-def xlog_ratio(y: Array, relative: Array) -> Array:
-    """y log(y / mu) from the relative error (y - mu)/mu; 0 at y = 0, derivative included."""
-    return safe_where(y > 0, lambda r: y * jnp.log1p(r), relative, 0.0, 0.0)
+def xlogx(y: Array) -> Array:
+    """y log y, with slope 0 at y = 0.
+
+    The true slope there is infinite. It stands in the deviance and, with the other sign, in the
+    saturated log density: what is left out of both leaves their sum's derivative exact.
+    """
+    positive = y > 0
+    return jnp.where(positive, y * jnp.log(jnp.where(positive, y, 1.0)), 0.0)
+
+
+def xlog_ratio(y: Array, mu: Array, log_mu: Array, edge: Array) -> Array:
+    """y log(y / mu), by the relative error y/mu - 1, and where `edge` by log mu as the link has it.
+
+    A difference of logarithms would lose the digits that y and mu share; at the edge there are
+    none. At y = 0 its slope in y is -log mu: see `xlogx`.
+    """
+    inside = jnp.where(edge, 0.0, (y - mu) / jnp.where(edge, 1.0, mu))
+    log_mu = jnp.where(edge & (y > 0) | jnp.isfinite(log_mu), log_mu, 0.0)
+    return jnp.where(edge, xlogx(y) - y * log_mu, y * jnp.log1p(inside))
 
 
 def log_factorial(y: Array) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -319,6 +320,8 @@ class Round(NamedTuple):
 
     beta: Array
     psi: Array
+    slope: Array  # psi's equations, where this round found psi (q,)
+    curvature: Array  # and their derivative in psi (q, q)
     last_step: Array
     n_iter: Array
     rounds: Array
@@ -330,19 +333,23 @@ def _solve_with(
 ) -> Solution:
     held = jax.lax.stop_gradient(problem)
     state, psi, status = unknowns.begin(solver, held, start)
+    zero, none = jnp.zeros_like(psi), jnp.asarray(0)
+    empty = jnp.outer(zero, zero)
+    first = Round(state.beta, psi, zero, empty, state.last_step, state.n_iter, none, status)
     done = jax.lax.while_loop(
         lambda now: now.status == RUNNING,
         lambda now: _next_round(unknowns, solver, held, now),
-        Round(state.beta, psi, state.last_step, state.n_iter, jnp.asarray(0), status),
+        first,
     )
     sound = done.status == int(Status.converged)
     theta = jnp.concatenate([done.beta, done.psi])
     # The joint step that shows convergence is taken: it squares the error of the alternation.
-    step = _step_joint((unknowns, held), theta, joint_score((unknowns, held), theta))
+    score = penalised_score(unknowns.at(held, done.psi), done.beta)
+    jacobian = _with_corner((unknowns, held), theta, -done.curvature)
+    step = jnp.linalg.solve(jacobian, jnp.concatenate([score, done.slope]))
     theta = jax.lax.stop_gradient(theta + jnp.where(sound, step, 0.0))
     theta = attach(joint_score, _step_joint, (unknowns, problem), theta, sound)
-    p = done.beta.shape[0]
-    beta, psi = theta[:p], theta[p:]
+    beta, psi = _split(problem, theta)
     if not problem.family.is_estimated:
         scale = jnp.exp(psi[0])
         return Solution(beta, problem.family, scale, done.last_step, done.n_iter, done.status)
@@ -359,11 +366,14 @@ def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round
     """The coefficients at the present psi, then a guarded Newton step of psi."""
     state = solve(solver, unknowns.at(problem, now.psi), now.beta)
 
-    def slope(psi: Array) -> Array:
-        return unknowns.score(problem, state.beta, psi)
 
-    gradient, hessian = slope(now.psi), jax.jacfwd(slope)(now.psi)
-    step, decrement = _guarded_step(gradient, hessian)
+    def twice(psi: Array) -> tuple[Array, Array]:
+        slope = unknowns.score(problem, state.beta, psi)
+        return slope, slope
+
+    # One trace for both: derivatives of such order are slow to compile.
+    curvature, slope = jax.jacfwd(twice, has_aux=True)(now.psi)
+    step, decrement = _guarded_step(slope, curvature)
     inner_failed = state.status != int(Status.converged)
     converged = decrement <= decrement_tolerance(None, now.psi.dtype)
     status = decide(
@@ -374,6 +384,8 @@ def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round
     return Round(
         state.beta,
         now.psi + jnp.where(converged, 0.0, step),
+        slope,
+        curvature,
         state.last_step,
         now.n_iter + state.n_iter,
         now.rounds + 1,
@@ -398,8 +410,7 @@ def _loglike_at(family: Family, rows: Rows, eta: Array, scale: ArrayLike) -> Arr
 def joint_score(data: tuple[Unknowns, Problem], theta: Array) -> Array:
     """The equations of coefficients and psi together (p + q,)."""
     unknowns, problem = data
-    p = problem.design.shape[1]
-    beta, psi = theta[:p], theta[p:]
+    beta, psi = _split(problem, theta)
     score = penalised_score(unknowns.at(problem, psi), beta)
     return jnp.concatenate([score, unknowns.score(problem, beta, psi)])
 
@@ -407,14 +418,24 @@ def joint_score(data: tuple[Unknowns, Problem], theta: Array) -> Array:
 def joint_jacobian(data: tuple[Unknowns, Problem], theta: Array) -> Array:
     """-d joint_score / d theta (p + q, p + q)."""
     unknowns, problem = data
-    p = problem.design.shape[1]
-    beta, psi = theta[:p], theta[p:]
+    beta, psi = _split(problem, theta)
+    corner = -jax.jacfwd(lambda psi: unknowns.score(problem, beta, psi))(psi)
+    return _with_corner(data, theta, corner)
+
+
+def _with_corner(data: tuple[Unknowns, Problem], theta: Array, corner: Array) -> Array:
+    """The joint Jacobian, that of psi's own equations in psi being known."""
+    unknowns, problem = data
+    beta, psi = _split(problem, theta)
     own = score_jacobian(unknowns.at(problem, psi), beta)
     cross = -jax.jacfwd(lambda psi: penalised_score(unknowns.at(problem, psi), beta))(psi)
-    # Many coefficients, few psi: and psi's high derivatives compile fast in forward mode only.
     left = -jax.jacrev(lambda beta: unknowns.score(problem, beta, psi))(beta)
-    corner = -jax.jacfwd(lambda psi: unknowns.score(problem, beta, psi))(psi)
     return jnp.block([[own, cross], [left, corner]])
+
+
+def _split(problem: Problem, theta: Array) -> tuple[Array, Array]:
+    p = problem.design.shape[1]
+    return theta[:p], theta[p:]
 
 
 def _step_joint(data: tuple[Unknowns, Problem], theta: Array, v: Array) -> Array:

@@ -20,6 +20,7 @@ from jaxglm._types import Array, ArrayLike, record
 from jaxglm.designs import Design, as_design, leverage
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate, joint_solve
 from jaxglm.families import Family, Gaussian
+from jaxglm.implicit import guard
 from jaxglm.linalg import inverse_pd
 from jaxglm.links import Identity
 from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
@@ -126,7 +127,7 @@ def fit(
     )
     p, dtype = problem.design.shape[1], problem.design.dtype
     if start is not None:
-        start = jnp.asarray(start, dtype)
+        start = jax.lax.stop_gradient(jnp.asarray(start, dtype))
         _require_shape("start", start, (p,))
     return solve_prepared(problem, invalid, start, as_dispersion(scale, dtype), solver)
 
@@ -259,7 +260,7 @@ def solve_prepared(
         status=status,
         family=family,
     )
-    return _blank(result, void)
+    return _guarded(_blank(result, void), status == int(Status.converged))
 
 
 def _blank(result: Fit, void: Array) -> Fit:
@@ -270,6 +271,15 @@ def _blank(result: Fit, void: Array) -> Fit:
         if getattr(result, name) is not None
     }
     return dataclasses.replace(result, **nan)
+
+
+def _guarded(result: Fit, sound: Array) -> Fit:
+    """The fit, with NaN for every derivative of one that did not converge."""
+    floats = {
+        name: jax.tree.map(lambda v: guard(v, sound), getattr(result, name))
+        for name in ("params", "cov_unscaled", "scale", "deviance", "loglike", "family")
+    }
+    return dataclasses.replace(result, **floats)
 
 
 def _has_ended(status: Array, limited: bool) -> Array:

@@ -34,6 +34,21 @@ def attach(score: Score, solve: Tangent, problem: Any, theta: Array, sound: Arra
     return theta
 
 
+@jax.custom_jvp
+def guard(value: Array, sound: Array) -> Array:
+    """value itself, with derivatives that are NaN where `sound` is false, rather than wrong."""
+    del sound
+    return value
+
+
+@guard.defjvp
+def _guard_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    value, sound = primals
+    # A product, since a select would pass a zero, not a NaN, backwards.
+    factor = jnp.where(sound, 1.0, jnp.nan).astype(value.dtype)
+    return guard(value, sound), tangents[0] * factor
+
+
 def _attach_jvp(score: Score, solve: Tangent, primals: Any, tangents: Any) -> tuple[Array, Array]:
     problem, theta, sound = primals
     # Through the rule again, so that second derivatives see theta depend on the problem.

@@ -118,9 +118,8 @@ def fit_groups(
     rows = _read_rows(X, y, offset, var_weights, freq_weights, n_trials)
     grouping = _sort(groups, len(rows["X"]))
     family = family() if isinstance(family, type) else family
-    if family.counts_trials and not _takes_one_path(rows):
-        # With explicit trials every batch takes the general path, whatever its responses.
-        rows["n_trials"] = np.ones(len(rows["X"]))
+    if family.counts_trials:
+        rows |= _with_trials(rows)
     parts, members = [], _similar_lengths(grouping.counts)
     for which in members:
         batch = _fill_up(rows, grouping, which)
@@ -154,9 +153,11 @@ def has_inference(fits: Fit) -> Array:
     It has converged, or only the family's own parameter lies on the edge of its space: a negative
     binomial at alpha = 0 is a Poisson fit.
     """
-    if fits.family.unknown is None:
+    unknown = fits.family.unknown
+    if unknown is None or unknown.edge is None:
         return fits.converged
-    return fits.converged | (fits.status == int(Status.boundary))
+    at_edge = getattr(fits.family, unknown.field) == unknown.edge
+    return fits.converged | (at_edge & (fits.status == int(Status.boundary)))
 
 
 def pvalues(fits: Fit, use_t: bool = False) -> Array:
@@ -280,8 +281,7 @@ def _sort(groups: ArrayLike, n: int) -> _Grouping:
     found = np.asarray(groups)
     if found.shape != (n,):
         raise ValueError(f"groups: shape {found.shape}; X has {n} rows, so allowed is ({n},).")
-    # None, and NaN, which differs from itself.
-    missing = np.array([g is None or g != g for g in found.tolist()])
+    missing = _is_missing(found)
     if missing.any():
         raise ValueError(
             f"groups: {missing.sum()} missing labels (first at row {missing.argmax()})."
@@ -289,6 +289,14 @@ def _sort(groups: ArrayLike, n: int) -> _Grouping:
     labels, member, counts = np.unique(found, return_inverse=True, return_counts=True)
     starts = np.cumsum(counts) - counts
     return _Grouping(labels, np.argsort(member, kind="stable"), starts, counts)
+
+
+def _is_missing(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind == "O":
+        words = ("None", "nan", "<NA>", "NaT")
+        return np.array([not isinstance(v, str) and str(v) in words for v in labels])
+    # NaN and NaT differ from themselves.
+    return labels != labels
 
 
 def _read_rows(
@@ -318,10 +326,23 @@ def _read_rows(
     return rows
 
 
-def _takes_one_path(rows: dict[str, Any]) -> bool:
-    """Whether all responses are 0 or 1, or trials are given."""
-    y = np.asarray(rows["y"])
-    return rows["n_trials"] is not None or y.ndim == 2 or bool(((y == 0) | (y == 1)).all())
+def _with_trials(rows: dict[str, Any]) -> dict[str, Any]:
+    """Proportions and their trials, which make all batches take the general path of Binomial.
+
+    Without them a batch whose responses happen to be all 0 or 1 would take a path of its own.
+    """
+    y, trials = np.asarray(rows["y"]), rows["n_trials"]
+    if y.ndim == 1:
+        needed = trials is None and not ((y == 0) | (y == 1)).all()
+        return {"n_trials": np.ones(len(y))} if needed else {}
+    if trials is not None:
+        raise ValueError("n_trials: already given by y's (success, failure) columns; pass one.")
+    total = y.sum(axis=1, dtype=float)
+    sound = (y >= 0).all(axis=1) & np.isfinite(total)
+    share = np.divide(y[:, 0], total, out=np.zeros_like(total), where=total > 0)
+    share, total = np.where(sound, share, np.nan), np.where(sound, total, 1.0)
+    wide = isinstance(rows["y"], jax.Array)
+    return {"y": jnp.asarray(share, rows["X"].dtype) if wide else share, "n_trials": total}
 
 
 def _fill_up(rows: dict[str, Any], grouping: _Grouping, which: np.ndarray) -> GroupBatch:
@@ -338,7 +359,8 @@ def _fill_up(rows: dict[str, Any], grouping: _Grouping, which: np.ndarray) -> Gr
             return None
         keep = inside.reshape(*inside.shape, *(1,) * (value.ndim - 1))
         picked = np.where(keep, np.asarray(value)[index], np.asarray(filler, value.dtype))
-        return jnp.asarray(picked) if isinstance(value, jax.Array) else picked
+        with precision_of(picked):
+            return jnp.asarray(picked) if isinstance(value, jax.Array) else picked
 
     return GroupBatch(
         X=lanes("X", 0.0),
@@ -359,11 +381,11 @@ def _lane_length(rows: int) -> int:
 
 
 def _similar_lengths(counts: np.ndarray) -> list[np.ndarray]:
-    """Group numbers in batches, the longest groups first, by lengths within a factor."""
+    """Group numbers in batches whose lanes are alike in length, the longest first."""
+    lengths = np.array([_lane_length(int(count)) for count in counts])
     rest, batches = np.arange(counts.size), []
     while rest.size:
-        near = SPREAD * counts[rest] >= min(counts[rest].max(), SPREAD * SHORTEST * counts[rest])
-        near = near | (counts[rest] <= SHORTEST) & (counts[rest].max() <= SPREAD * SHORTEST)
+        near = SPREAD * lengths[rest] >= lengths[rest].max()
         batches.append(rest[near])
         rest = rest[~near]
     return batches

@@ -39,6 +39,8 @@ FLOORS = [
     ("distributions",),
     ("covariance", "diagnostics", "inference", "hypotheses"),
     ("intervals", "anova", "prediction"),
+    ("lanes",),
+    ("scans",),
     ("frames", "summaries", "storage"),
     ("arguments", "working"),
     ("results",),

@@ -211,27 +211,29 @@ def _gram_rule(size: int, batched: list[bool], X: Array, w: Array) -> tuple[Arra
     return _unpack(highest(w, _column_products(X)), X.shape[1]), True
 
 
-def leverage(design: Design, a: Array) -> Array:
-    """diag(X A X') (n,), not differentiable: for judging a fit, at the price of a Gram product."""
-    design, a = jax.lax.stop_gradient((design, a))
-    return _dense_leverage(design.X, a) if type(design) is Dense else design.leverage(a)
-
-
 @custom_vmap
-def _dense_leverage(X: Array, a: Array) -> Array:
-    return jnp.sum(highest(X, a) * X, axis=1)
+def widest_row(design: Design, a: Array, counts: Array | None, seen: Array) -> Array:
+    """The largest of diag(X A X') over the rows that count, or 0 where not `seen`.
+
+    Not differentiable. A batch computes it only if one of its lanes has to see.
+    """
+    nothing = jnp.zeros((), a.dtype)
+    return jax.lax.cond(seen, lambda: _largest_spread(design, a, counts), lambda: nothing)
 
 
-@_dense_leverage.def_vmap
-def _dense_leverage_rule(size: int, batched: list[bool], X: Array, a: Array) -> tuple[Array, bool]:
-    if batched[0]:
-        axes = (0, 0 if batched[1] else None)
-        return jax.vmap(lambda X, a: jnp.sum(highest(X, a) * X, axis=1), axes)(X, a), True
-    rows, columns = np.triu_indices(X.shape[1])
-    # Off-diagonal elements stand twice in a symmetric matrix.
-    twice = np.where(rows == columns, 1.0, 2.0).astype(X.dtype)
-    packed = a[:, rows, columns] * twice[None]
-    return highest(packed, _column_products(X).T), True
+@widest_row.def_vmap
+def _widest_row_rule(
+    size: int, batched: Any, design: Design, a: Array, counts: Array | None, seen: Array
+) -> tuple[Array, bool]:
+    axes = jax.tree.map(lambda own: 0 if own else None, batched[:3])
+    each = jax.vmap(_largest_spread, axes, axis_size=size)
+    nothing = jnp.zeros(size, a.dtype)
+    return jax.lax.cond(jnp.any(seen), lambda: each(design, a, counts), lambda: nothing), True
+
+
+def _largest_spread(design: Design, a: Array, counts: Array | None) -> Array:
+    spread = design.leverage(a)
+    return jnp.max(spread if counts is None else jnp.where(counts, spread, 0.0))
 
 
 def _column_products(X: Array) -> Array:

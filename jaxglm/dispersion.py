@@ -365,14 +365,9 @@ def _solve_with(
 def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round) -> Round:
     """The coefficients at the present psi, then a guarded Newton step of psi."""
     state = solve(solver, unknowns.at(problem, now.psi), now.beta)
-
-
-    def twice(psi: Array) -> tuple[Array, Array]:
-        slope = unknowns.score(problem, state.beta, psi)
-        return slope, slope
-
-    # One trace for both: derivatives of such order are slow to compile.
-    curvature, slope = jax.jacfwd(twice, has_aux=True)(now.psi)
+    slope, curvature = _value_and_jacobian(
+        lambda psi: unknowns.score(problem, state.beta, psi), now.psi
+    )
     step, decrement = _guarded_step(slope, curvature)
     inner_failed = state.status != int(Status.converged)
     converged = decrement <= decrement_tolerance(None, now.psi.dtype)
@@ -391,6 +386,12 @@ def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round
         now.rounds + 1,
         jnp.where(inner_failed, state.status, status),
     )
+
+
+def _value_and_jacobian(fn: Callable[[Array], Array], psi: Array) -> tuple[Array, Array]:
+    """fn(psi) and its derivative, one pass a column: a mapped one is slow to compile."""
+    passes = [jax.jvp(fn, (psi,), (e,)) for e in np.eye(psi.shape[0], dtype=psi.dtype)]
+    return passes[0][0], jnp.stack([column for _, column in passes], axis=1)
 
 
 def _guarded_step(gradient: Array, hessian: Array) -> tuple[Array, Array]:
@@ -419,8 +420,8 @@ def joint_jacobian(data: tuple[Unknowns, Problem], theta: Array) -> Array:
     """-d joint_score / d theta (p + q, p + q)."""
     unknowns, problem = data
     beta, psi = _split(problem, theta)
-    corner = -jax.jacfwd(lambda psi: unknowns.score(problem, beta, psi))(psi)
-    return _with_corner(data, theta, corner)
+    _, corner = _value_and_jacobian(lambda psi: unknowns.score(problem, beta, psi), psi)
+    return _with_corner(data, theta, -corner)
 
 
 def _with_corner(data: tuple[Unknowns, Problem], theta: Array, corner: Array) -> Array:

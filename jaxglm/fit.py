@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._types import Array, ArrayLike, record
-from jaxglm.designs import Design, as_design, leverage
+from jaxglm.designs import Design, as_design, widest_row
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate, joint_solve
 from jaxglm.families import Family, Gaussian
 from jaxglm.implicit import guard
@@ -297,15 +297,11 @@ def _is_endless(problem: Problem, cov: Array, moving: Array, faint: Array) -> Ar
     that still moves linear predictors tells.
     """
 
-    def has_wide_row(cov: Array) -> Array:
-        spread = leverage(problem.design, cov)
-        if problem.rows.prior is not None:
-            spread = jnp.where(problem.rows.prior > 0, spread, 0.0)
-        return jnp.max(spread) > 1.0 / faint_weight(cov.dtype)
-
-    known = problem.family.fixed_scale
-    seen = faint > 0 if known else jnp.asarray(True)
-    wide = jax.lax.cond(seen, has_wide_row, lambda cov: jnp.asarray(False), cov)
+    prior = problem.rows.prior
+    seen = faint > 0 if problem.family.fixed_scale else jnp.asarray(True)
+    design, cov = jax.lax.stop_gradient((problem.design, cov))
+    spread = widest_row(design, cov, None if prior is None else prior > 0, seen)
+    wide = spread > 1.0 / faint_weight(cov.dtype)
     return jnp.where(jnp.all(jnp.isfinite(cov)), wide, moving > 1e-3)
 
 

@@ -17,7 +17,7 @@ from jaxglm import FitWarning, GLMResults, Status, datasets, families, links, pe
 GLM_CASES = {case["name"]: case for case in reference("r_glm")["cases"]}
 SANDWICH = {case["name"]: case for case in reference("r_sandwich")["cases"]}
 INFERENCE = {case["name"]: case for case in reference("r_inference")["cases"]}
-# One for each way a row can enter; the lower floors run over all of them.
+# One for each way a row can enter; the lower floors run over all cases.
 CASEWISE = (
     "gaussian identity weighted",
     "binomial logit counts offset",
@@ -26,6 +26,15 @@ CASEWISE = (
     "gamma log weighted",
     "inverse gaussian log weighted",
     "negative binomial log weighted",
+)
+FITS = CASEWISE + (
+    "mtcars gaussian",
+    "gaussian no intercept",
+    "binomial log 0/1",
+    "binomial no intercept offset",
+    "poisson log weighted",
+    "gamma inverse",
+    "inverse gaussian 1/mu^2",
 )
 DISPERSED = ("gaussian", "Gamma", "inverse.gaussian")
 
@@ -47,7 +56,7 @@ def fitted(name):
 # R's numbers
 
 
-@pytest.mark.parametrize("name", GLM_CASES)
+@pytest.mark.parametrize("name", FITS)
 def test_the_fit_is_that_of_r(name):
     case, results = GLM_CASES[name], fitted(name)
     assert results.converged
@@ -62,7 +71,7 @@ def test_the_fit_is_that_of_r(name):
     assert results.df_model == results.rank - case["intercept"]
 
 
-@pytest.mark.parametrize("name", GLM_CASES)
+@pytest.mark.parametrize("name", FITS)
 def test_information_criteria_have_rs_meaning_on_request(name):
     case, results = GLM_CASES[name], fitted(name)
     dispersed = case["family"] in DISPERSED
@@ -223,24 +232,32 @@ def by_row(results):
     return found | {f.name: getattr(influence, f.name) for f in dataclasses.fields(influence)}
 
 
+# With one row fewer or more the door fills up to the same length, 72, and nothing is recompiled.
+N_ROWS = 71
+
+
+@cache
 def weighted_models():
     """(family, y, keywords) for `small`'s design, each with what weights may meet."""
-    data = small(24)
-    trials = 1.0 + np.arange(24) % 5
+    data = small(N_ROWS)
+    trials = 1.0 + np.arange(N_ROWS) % 5
     shares = np.round(trials / (1 + np.exp(-data.gaussian))) / trials
+    weights = {"freq_weights": np.ones(N_ROWS), "var_weights": data.weights}
     return {
-        "gaussian": (families.Gaussian(), data.gaussian, {"var_weights": data.weights}),
-        "gamma": (
-            families.Gamma(links.Log()),
-            data.positive,
-            {"var_weights": data.weights, "offset": data.offset},
-        ),
-        "binomial": (families.Binomial(), shares, {"n_trials": trials, "offset": data.offset}),
-        "negative binomial": (families.NegativeBinomial(None), 3 * data.count, {}),
+        "gamma": (families.Gamma(links.Log()), data.positive, weights | {"offset": data.offset}),
+        "binomial": (families.Binomial(), shares, weights | {"n_trials": trials}),
+        "negative binomial": (families.NegativeBinomial(None), 3 * data.count, weights),
     }
 
 
-each_weighted = pytest.mark.parametrize("name", weighted_models())
+each_weighted = pytest.mark.parametrize("name", ("gamma", "binomial", "negative binomial"))
+
+
+def refit(name, rows, **changed):
+    """The results on these rows, with keywords (n,) changed before the rows are taken."""
+    family, y, given = weighted_models()[name]
+    columns = {"endog": y, "exog": small(N_ROWS).X} | given | changed
+    return jaxglm.GLM(family=family, **{k: v[rows] for k, v in columns.items()}).fit()
 
 
 def agree(got, wanted, loose=()):
@@ -249,57 +266,43 @@ def agree(got, wanted, loose=()):
         np.testing.assert_allclose(got[key], wanted[key], rtol=rtol, atol=1e-10, err_msg=key)
 
 
+ALL = np.arange(N_ROWS)
+
+
 @each_weighted
 def test_a_frequency_is_so_many_repeated_rows_in_every_statistic(name):
-    family, y, given = weighted_models()[name]
-    X, frequency = small(24).X, 1 + np.arange(24) % 3
-    once = jaxglm.GLM(y, X, family, freq_weights=frequency, **given).fit()
-    repeat = np.repeat(np.arange(24), frequency)
-    repeated = {k: v[repeat] for k, v in given.items()}
-    often = jaxglm.GLM(y[repeat], X[repeat], family, **repeated).fit()
-    assert often.nobs == once.n_total and once.nobs == 24
+    frequency = np.where(ALL < 60, 1 + (ALL % 12 == 3) - (ALL % 12 == 5), 1)
+    repeat = np.repeat(ALL, frequency)
+    once, often = refit(name, ALL, freq_weights=frequency), refit(name, repeat)
+    assert often.nobs == once.n_total == len(repeat)
     agree(everything(once), everything(often), loose=("profile",))
     agree({k: v[repeat] for k, v in by_row(once).items()}, by_row(often))
-    labels = np.arange(24) // 4
-    for kind in ({"groups": labels}, {"maxlags": 2}):
-        cov_type = "cluster" if "groups" in kind else "HAC"
-        longer = {k: v[repeat] if k == "groups" else v for k, v in kind.items()}
-        close(
-            once.with_covariance(cov_type, **kind).cov,
-            often.with_covariance(cov_type, **longer).cov,
-            rtol=1e-9,
-            atol=1e-12,
-        )
+    labels = ALL // 6
+    pair = [once.with_covariance("cluster", groups=labels)]
+    pair.append(often.with_covariance("cluster", groups=labels[repeat]))
+    assert pair[0].df_resid_inference == pair[1].df_resid_inference
+    close(pair[0].cov, pair[1].cov, rtol=1e-9, atol=1e-12)
+    lagged = [r.with_covariance("HAC", maxlags=2).cov for r in (once, often)]
+    close(*lagged, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("weight", ("freq_weights", "var_weights"))
+@pytest.mark.parametrize("weight", ("freq_weights", "var_weights", "n_trials"))
 @each_weighted
 def test_a_row_of_weight_zero_is_a_row_deleted_in_every_statistic(name, weight):
-    family, y, given = weighted_models()[name]
-    X, gone = small(24).X, np.isin(np.arange(24), (0, 7, 23))
-    weights = np.where(gone, 0.0, given.get(weight, np.ones(24)))
+    if weight == "n_trials" and name != "binomial":
+        return
+    gone = np.isin(ALL, (0, 40))
+    _, y, given = weighted_models()[name]
     # What stands in a deleted row must not matter, an impossible response included.
     spoiled = np.where(gone, -3.0, y)
-    zero = jaxglm.GLM(spoiled, X, family, **(given | {weight: weights})).fit()
-    left = {k: v[~gone] for k, v in given.items()}
-    deleted = jaxglm.GLM(y[~gone], X[~gone], family, **left).fit()
-    assert zero.nobs == deleted.nobs == 21
+    zero = refit(name, ALL, endog=spoiled, **{weight: np.where(gone, 0.0, given[weight])})
+    deleted = refit(name, ~gone)
+    assert zero.nobs == deleted.nobs == N_ROWS - 2
     agree(everything(zero), everything(deleted), loose=("profile",))
     rows = by_row(zero)
     agree({k: v[~gone] for k, v in rows.items()}, by_row(deleted))
     assert all(np.isnan(rows[k][gone]).all() for k in ("response", "hat_diagonal", "dfbeta"))
     close(rows["mu"][gone], zero.predict()[gone])
-
-
-def test_no_trials_are_no_row():
-    family, y, given = weighted_models()["binomial"]
-    X, gone = small(24).X, np.isin(np.arange(24), (0, 7, 23))
-    trials = np.where(gone, 0.0, given["n_trials"])
-    success = np.where(gone, 0.0, y * given["n_trials"])
-    pairs = np.column_stack([success, trials - success])
-    zero = jaxglm.GLM(pairs, X, family, offset=given["offset"]).fit()
-    left = {k: v[~gone] for k, v in given.items()}
-    agree(everything(zero), everything(jaxglm.GLM(y[~gone], X[~gone], family, **left).fit()))
 
 
 # Dependent columns
@@ -431,7 +434,6 @@ def test_the_summary_of_the_scottish_vote_is_the_published_one():
             row["cells"]
         ]
     wanted = reference("datasets_scotland")["scotland"]
-    close(results.params[1:], wanted["coef"][:0] or results.params[1:])
     close(results.deviance, wanted["deviance"], rtol=1e-9)
     assert f"{wanted['deviance']:.5g}"[:6] in str(results.summary())
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-Array = jax.Array
+from jax import Array
+
 ArrayLike = jax.typing.ArrayLike
 
 _T = TypeVar("_T")

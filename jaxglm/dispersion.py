@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -137,13 +138,14 @@ def _step_scale(data: tuple[Problem, Array], t: Array, v: Array) -> Array:
     return v / -jax.jacfwd(_scale_score, argnums=1)(data, t)[0]
 
 
+Beginning = tuple[State, Array, Array]
+
+
 class Unknowns(abc.ABC):
     """Parameters psi (q,) on the whole line, solved for together with the coefficients."""
 
     @abc.abstractmethod
-    def begin(
-        self, solver: Solver, problem: Problem, start: Array | None
-    ) -> tuple[State, Array, Array]:
+    def begin(self, solver: Solver, problem: Problem, start: Array | None) -> Beginning:
         """A plain fit, psi from it, and a status: `RUNNING` unless there is no more to do."""
 
     @abc.abstractmethod
@@ -159,9 +161,7 @@ class Unknowns(abc.ABC):
 class FamilyParameter(Unknowns):
     """The family's unknown parameter, then log phi where its likelihood has a dispersion."""
 
-    def begin(
-        self, solver: Solver, problem: Problem, start: Array | None
-    ) -> tuple[State, Array, Array]:
+    def begin(self, solver: Solver, problem: Problem, start: Array | None) -> Beginning:
         # A likelihood that falls from the edge of the parameter's space on (alpha = 0, Poisson)
         # has its maximum there, and the plain fit is the answer.
         unknown, rows = problem.family.unknown, problem.rows
@@ -212,9 +212,7 @@ class AdjustingScale(Unknowns):
 
     kind: str = static()
 
-    def begin(
-        self, solver: Solver, problem: Problem, start: Array | None
-    ) -> tuple[State, Array, Array]:
+    def begin(self, solver: Solver, problem: Problem, start: Array | None) -> Beginning:
         free = problem if problem.family.fixed_scale else dataclasses.replace(problem, penalty=None)
         state = solve(solver, free, start, jnp.asarray(FIRST_PASSES))
         t = jnp.log(_moment_scale("X2", problem, state.beta))
@@ -333,13 +331,12 @@ def _solve_with(
 ) -> Solution:
     held = jax.lax.stop_gradient(problem)
     state, psi, status = unknowns.begin(solver, held, start)
-    zero, none = jnp.zeros_like(psi), jnp.asarray(0)
-    empty = jnp.outer(zero, zero)
-    first = Round(state.beta, psi, zero, empty, state.last_step, state.n_iter, none, status)
+    empty, none = jnp.zeros_like(psi), jnp.asarray(0)
+    square = jnp.outer(empty, empty)
     done = jax.lax.while_loop(
         lambda now: now.status == RUNNING,
         lambda now: _next_round(unknowns, solver, held, now),
-        first,
+        Round(state.beta, psi, empty, square, state.last_step, state.n_iter, none, status),
     )
     sound = done.status == int(Status.converged)
     theta = jnp.concatenate([done.beta, done.psi])
@@ -365,9 +362,8 @@ def _solve_with(
 def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round) -> Round:
     """The coefficients at the present psi, then a guarded Newton step of psi."""
     state = solve(solver, unknowns.at(problem, now.psi), now.beta)
-    slope, curvature = _value_and_jacobian(
-        lambda psi: unknowns.score(problem, state.beta, psi), now.psi
-    )
+    own = partial(unknowns.score, problem, state.beta)
+    slope, curvature = _value_and_jacobian(own, now.psi)
     step, decrement = _guarded_step(slope, curvature)
     inner_failed = state.status != int(Status.converged)
     converged = decrement <= decrement_tolerance(None, now.psi.dtype)
@@ -420,7 +416,7 @@ def joint_jacobian(data: tuple[Unknowns, Problem], theta: Array) -> Array:
     """-d joint_score / d theta (p + q, p + q)."""
     unknowns, problem = data
     beta, psi = _split(problem, theta)
-    _, corner = _value_and_jacobian(lambda psi: unknowns.score(problem, beta, psi), psi)
+    _, corner = _value_and_jacobian(partial(unknowns.score, problem, beta), psi)
     return _with_corner(data, theta, -corner)
 
 

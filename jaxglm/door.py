@@ -393,6 +393,11 @@ class GLM:
 
     def _at(self, params: Any) -> tuple[Problem, jax.Array]:
         """The problem in the user's columns, and coefficients of it."""
+        if self.family.is_estimated:
+            raise ValueError(
+                "GLM: the family has a parameter to estimate; give it a value, as in "
+                "GLM(..., family=results.family)."
+            )
         beta = checked_params(params, self.exog.shape[1], "GLM: params")
         return self._problem(self.exog), jnp.asarray(beta)
 
@@ -425,7 +430,13 @@ def _as_family(family: Family | type[Family] | str | None) -> Family:
             hint = f" Did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"GLM(family={family!r}): allowed are {', '.join(FAMILIES)}.{hint}")
         return FAMILIES[family]()
-    return family() if isinstance(family, type) else family
+    family = family() if isinstance(family, type) else family
+    if getattr(family, "in_support", None) is None:
+        raise TypeError(
+            f"GLM(family=...): {type(family).__name__}; allowed are the families of "
+            f"jaxglm.families and their names, {', '.join(FAMILIES)}."
+        )
+    return family
 
 
 def _as_solver(method: str, tol: float | None, maxiter: int) -> Solver:

@@ -129,7 +129,10 @@ def fit(
     if start is not None:
         start = jax.lax.stop_gradient(jnp.asarray(start, dtype))
         _require_shape("start", start, (p,))
-    return solve_prepared(problem, invalid, start, as_dispersion(scale, dtype), solver)
+    dispersion = as_dispersion(scale, dtype)
+    if dispersion.value is not None:
+        _require_shape("scale", dispersion.value, ())
+    return solve_prepared(problem, invalid, start, dispersion, solver)
 
 
 def prepare(

@@ -102,9 +102,7 @@ FAMILIES = (
     FamilyRow("tweedie 2.5", families.Tweedie(2.5), _POSITIVE, _RATES),
     FamilyRow("tweedie 3", families.Tweedie(3.0), _POSITIVE, _RATES),
     FamilyRow("tweedie -1", families.Tweedie(-1.0), _POSITIVE, _RATES),
-    FamilyRow(
-        "quasi", families.Quasi(lambda mu: mu * (1.0 + mu), links.Log()), _POSITIVE, _RATES
-    ),
+    FamilyRow("quasi", families.Quasi(lambda mu: mu * (1.0 + mu), links.Log()), _POSITIVE, _RATES),
 )
 WITH_LIKELIHOOD = tuple(
     row for row in FAMILIES if row.name not in ("quasi", "tweedie 2.5", "tweedie -1")
@@ -206,10 +204,7 @@ def pair(family, link):
     found = [c for c in _ALL if (c["family"], c["link"]) == (family, link)]
     lanes = [family_of(case) for case in found]
     counts = family == "binomial"
-    answers = {
-        k: np.array([np.nan if c[k] is None else c[k] for c in found])
-        for k in _ANSWERS
-    }
+    answers = {k: np.array([np.nan if c[k] is None else c[k] for c in found]) for k in _ANSWERS}
     return PairRow(
         family=jax.tree.map(lambda *v: np.array(v, dtype=float), *lanes),
         X=np.stack([_pad(c["X"], len(c["y"]), 0.0) for c in found]),

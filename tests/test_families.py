@@ -84,7 +84,8 @@ def test_support_accepts_a_boundary_iff_inclusive(row):
 
 
 @pytest.mark.parametrize(
-    ("power", "accepts"), [(-1.0, (1, 1)), (0.0, (1, 1)), (1.0, (0, 1)), (1.5, (0, 1)), (2.0, (0, 0))]
+    ("power", "accepts"),
+    [(-1.0, (1, 1)), (0.0, (1, 1)), (1.0, (0, 1)), (1.5, (0, 1)), (2.0, (0, 0))],
 )
 def test_tweedie_support_follows_its_power(power, accepts):
     got = families.Tweedie(power).in_support(jnp.array([-1.0, 0.0]))

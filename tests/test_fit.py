@@ -64,7 +64,13 @@ def test_r_agrees(case):
 
 
 # Their dispersion is known; with one to be estimated R adjusts its score too.
-BR_NAMES = ("endometrial logit", "endometrial probit", "apart cauchit", "counts cloglog", "poisson sqrt")
+BR_NAMES = (
+    "endometrial logit",
+    "endometrial probit",
+    "apart cauchit",
+    "counts cloglog",
+    "poisson sqrt",
+)
 BR_CASES = [case for case in reference("r_brglm2")["cases"] if case["name"] in BR_NAMES]
 BIAS = {"AS_mean": penalties.MeanBias(), "MPL_Jeffreys": penalties.Jeffreys()}
 
@@ -109,8 +115,10 @@ def test_frequency_two_is_a_row_twice_and_weight_zero_is_a_row_gone(name):
     X, offset, precision = DATA.X, DATA.offset, DATA.weights
     frequency = np.arange(30) % 3.0
     times = frequency.astype(int)
-    X, y, offset = (np.where((frequency == 0).reshape(-1, *[1] * (v.ndim - 1)), np.nan, v)
-                    for v in (X, y, offset))
+    X, y, offset = (
+        np.where((frequency == 0).reshape(-1, *[1] * (v.ndim - 1)), np.nan, v)
+        for v in (X, y, offset)
+    )
     given = {"offset": offset, "var_weights": precision, "freq_weights": frequency}
     weighted = compiled(X, y, family, **given)
     repeated = compiled(
@@ -261,7 +269,12 @@ def test_mapping_over_each_argument_is_a_loop():
         return fit(a["X"], a["y"], family, **rest)
 
     single = jax.jit(one)
-    groups = ({"X"}, {"y", "offset"}, {"var_weights", "freq_weights"}, {"penalty", "scale", "start"})
+    groups = (
+        {"X"},
+        {"y", "offset"},
+        {"var_weights", "freq_weights"},
+        {"penalty", "scale", "start"},
+    )
     for mapped in groups:
         axes = {k: 0 if k in mapped else None for k in base}
         given = {k: varied[k] if k in mapped else base[k] for k in base}
@@ -362,5 +375,7 @@ def test_scalars_stand_for_constant_columns():
 
 
 def test_lists_are_arrays():
-    same(fit(DATA.X.tolist(), DATA.count.tolist(), families.Poisson()),
-         compiled(DATA.X, DATA.count, families.Poisson()))
+    same(
+        fit(DATA.X.tolist(), DATA.count.tolist(), families.Poisson()),
+        compiled(DATA.X, DATA.count, families.Poisson()),
+    )

@@ -140,7 +140,9 @@ def test_reverse_mode_is_the_transpose_of_forward_mode(name):
         return back, ahead
 
     back, ahead = both(inputs, ways)
-    parts = jax.tree.map(lambda b, w: jnp.sum(b[None] * w, axis=tuple(range(1, w.ndim))), back, ways)
+    parts = jax.tree.map(
+        lambda b, w: jnp.sum(b[None] * w, axis=tuple(range(1, w.ndim))), back, ways
+    )
     np.testing.assert_allclose(sum(jax.tree.leaves(parts)), ahead, rtol=1e-9, atol=1e-10)
 
 

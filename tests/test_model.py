@@ -129,12 +129,18 @@ def test_rows_of_weight_zero_contribute_nothing(family, link, rubbish):
     np.testing.assert_allclose(got.deviance, answers["deviance"][1], rtol=1e-9)
     slope = jax.jacfwd(penalised_score, argnums=1)(spoiled, beta)
     np.testing.assert_array_equal(slope, jax.jacfwd(penalised_score, argnums=1)(problem, beta))
-    back = jax.grad(lambda X: penalised_score(
-        Problem(Dense(X), spoiled.rows, family, None), beta)[0])(spoiled.design.X)
+    back = jax.grad(
+        lambda X: penalised_score(Problem(Dense(X), spoiled.rows, family, None), beta)[0]
+    )(spoiled.design.X)
     assert np.all(np.isfinite(back)) and np.all(np.asarray(back)[gone] == 0)
 
 
-PENALTIES = {"none": None, "ridge": 0.3, "jeffreys": penalties.Jeffreys(), "mean": penalties.MeanBias()}
+PENALTIES = {
+    "none": None,
+    "ridge": 0.3,
+    "jeffreys": penalties.Jeffreys(),
+    "mean": penalties.MeanBias(),
+}
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import jax.numpy as jnp
 import numpy as np
-
 from jax import Array
 
 ArrayLike = jax.typing.ArrayLike

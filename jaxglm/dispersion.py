@@ -204,10 +204,8 @@ class FamilyParameter(Unknowns):
 
 @record
 class AdjustingScale(Unknowns):
-    """log phi where phi X'a is part of the score, by `kind`.
-
-    "X2", "dev": phi = X2 / (n - p), D / (n - p). "ml": the maximum of the likelihood. "adjusted":
-    the penalty's own equation for phi (Kosmidis & Firth 2009, section 5).
+    """log phi where phi X'a is part of the score: phi = X2 / (n - p) or D / (n - p), or that of
+    the maximum of the likelihood, or by the penalty's own equation (Kosmidis & Firth 2009).
     """
 
     kind: str = static()
@@ -230,11 +228,9 @@ class AdjustingScale(Unknowns):
         slope = _scale_score((problem, eta), psi)
         if self.kind == "ml":
             return slope
-        log_information = elementwise_derivative(
-            lambda t: jnp.log(_log_scale_information(problem, t)), psi[0]
-        )
+        bend = elementwise_derivative(partial(_log_information, problem), psi[0])
         pull = problem.penalty.log_scale_slope(beta.shape[0])  # type: ignore[union-attr]
-        return slope + 0.5 * log_information + pull
+        return slope + 0.5 * bend + pull
 
 
 def _moment_scale(kind: str, problem: Problem, beta: Array) -> Array:
@@ -244,10 +240,10 @@ def _moment_scale(kind: str, problem: Problem, beta: Array) -> Array:
     return total(problem.family, rows, eta) / (rows.total_frequency - beta.shape[0])
 
 
-def _log_scale_information(problem: Problem, t: Array) -> Array:
-    """The expected information about t = log phi where log f = A(phi) + c(y) - d / (2 phi).
+def _log_information(problem: Problem, t: Array) -> Array:
+    """The logarithm of the expected information about t = log phi.
 
-    The expected score vanishes, so E D = 2 phi dA/dt, and the information is -A' - A'' in t.
+    Where log f = A(t) + c(y) - d / (2 phi), E D = -2 phi A', and the information is -A' - A''.
     """
 
     def saturated(t: Array) -> Array:
@@ -257,7 +253,7 @@ def _log_scale_information(problem: Problem, t: Array) -> Array:
         return elementwise_derivative(saturated, t)
 
     first, second = jax.jvp(slope, (t,), (jnp.ones_like(t),))
-    return -(first + second)
+    return jnp.log(-(first + second))
 
 
 def at_scale(problem: Problem, phi: Array) -> Problem:
@@ -331,12 +327,11 @@ def _solve_with(
 ) -> Solution:
     held = jax.lax.stop_gradient(problem)
     state, psi, status = unknowns.begin(solver, held, start)
-    empty, none = jnp.zeros_like(psi), jnp.asarray(0)
-    square = jnp.outer(empty, empty)
+    nil, square = jnp.zeros_like(psi), jnp.zeros((psi.shape[0],) * 2, psi.dtype)
     done = jax.lax.while_loop(
         lambda now: now.status == RUNNING,
         lambda now: _next_round(unknowns, solver, held, now),
-        Round(state.beta, psi, empty, square, state.last_step, state.n_iter, none, status),
+        Round(state.beta, psi, nil, square, state.last_step, state.n_iter, jnp.asarray(0), status),
     )
     sound = done.status == int(Status.converged)
     theta = jnp.concatenate([done.beta, done.psi])

@@ -54,6 +54,7 @@ from jaxglm.working import (
     has_constant,
     null_model,
     observations,
+    require_cov_type,
 )
 
 __all__ = ["GLM"]
@@ -164,6 +165,7 @@ class GLM:
 
         Warns once where the fit did not converge; the reason is `GLMResults.status`.
         """
+        require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
         factor = factorize(frame, self.exog, rank_deficient)
         chosen = solver if solver is not None else _as_solver(method, tol, maxiter)
@@ -197,6 +199,7 @@ class GLM:
         counts the equations. They may make up for a rank deficient exog; where they do not, this
         raises. The null model is the constrained one's, without a constant if that has none.
         """
+        require_cov_type(cov_type)
         R, q = hypothesis(self.exog_names, constraints, q)
         basis, origin = null_space(R, 0.0 if q is None else q)
         if basis.shape[1] == 0:
@@ -442,6 +445,10 @@ def _as_family(family: Family | type[Family] | str | None) -> Family:
 def _as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
     if method not in METHODS:
         raise ValueError(f"GLM.fit(method={method!r}): allowed are {', '.join(METHODS)}.")
+    if tol is not None and not (np.isfinite(tol) and tol > 0):
+        raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0.")
+    if int(maxiter) != maxiter or maxiter < 1:
+        raise ValueError(f"GLM.fit(maxiter={maxiter}): allowed are integers >= 1.")
     if method == "IRLS":
         return IRLS(tol, maxiter)
     newton = Newton(tol, maxiter)

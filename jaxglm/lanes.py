@@ -156,8 +156,9 @@ def has_inference(fits: Fit) -> Array:
     unknown = fits.family.unknown
     if unknown is None or unknown.edge is None:
         return fits.converged
-    at_edge = getattr(fits.family, unknown.field) == unknown.edge
-    return fits.converged | (at_edge & (fits.status == int(Status.boundary)))
+    with precision_of(fits.params):
+        at_edge = getattr(fits.family, unknown.field) == unknown.edge
+        return fits.converged | (at_edge & (fits.status == int(Status.boundary)))
 
 
 def pvalues(fits: Fit, use_t: bool = False) -> Array:
@@ -239,7 +240,8 @@ def to_frame(
             f"to_frame(terms=..., lanes=...): {len(terms)} terms and labels of shape "
             f"{labels.shape}; the fits have {p} coefficients in {count} lanes."
         )
-    estimate, se = np.asarray(fits.params), np.asarray(fits.bse)
+    with precision_of(fits.params):
+        estimate, se = np.asarray(fits.params), np.asarray(fits.bse)
     p_of = np.asarray(pvalues(fits, use_t))
     z = np.divide(estimate, se, out=np.full_like(se, np.nan), where=np.isfinite(p_of))
     names = np.array([status.name for status in Status])[np.asarray(fits.status)]

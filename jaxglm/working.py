@@ -28,6 +28,7 @@ from jaxglm.solvers import Status
 from jaxglm.solvers.base import decrement_tolerance
 
 MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
+COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC")
 # The share of a column not made up by earlier ones below which its coefficient is in doubt.
 NEARLY_DEPENDENT = 1e-8
 
@@ -92,6 +93,7 @@ class Working:
         self, cov_type: str, groups: Any, maxlags: Any, kernel: str, adjust: bool, bread: str
     ) -> np.ndarray:
         """The covariance (p, p) of beta of the kind asked for."""
+        require_cov_type(cov_type)
         problem, fitted = self.problem, self.fitted
         if cov_type in MODEL_BASED:
             cov = covariance.model_based(problem, fitted, MODEL_BASED[cov_type])
@@ -100,15 +102,12 @@ class Working:
         elif cov_type == "cluster":
             kind = "HC1" if adjust else "HC0"
             cov = covariance.clustered(problem, fitted, groups, kind, adjust=adjust, bread=bread)
-        elif cov_type == "HAC":
+        else:
             if maxlags is None:
-                raise ValueError('cov_type="HAC": needs maxlags, an integer >= 0.')
+                raise ValueError('cov_type="HAC": needs maxlags, a number >= 0.')
             cov = covariance.autocorrelated(
                 problem, fitted, maxlags, kernel, adjust=adjust, bread=bread
             )
-        else:
-            allowed = ", ".join((*MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC"))
-            raise ValueError(f"cov_type={cov_type!r}: allowed are {allowed}.")
         return self.covariance(cov)
 
     def in_columns(self, X: np.ndarray) -> tuple[Problem, Fit]:
@@ -289,6 +288,12 @@ def pseudo_rsquared(kind: str, full: float, null: float, n: float) -> float:
         return float(np.expm1(gain) / np.expm1(2.0 * null / n))
     allowed = "'cs', 'mcf', 'nagelkerke', 'd2'"
     raise ValueError(f"pseudo_rsquared(kind={kind!r}): allowed are {allowed}.")
+
+
+def require_cov_type(cov_type: str) -> None:
+    """Raise on a covariance that there is not."""
+    if cov_type not in COV_TYPES:
+        raise ValueError(f"cov_type={cov_type!r}: allowed are {', '.join(COV_TYPES)}.")
 
 
 def as_fit(results: Any) -> Fit:

@@ -193,6 +193,7 @@ def test_wrong_groups_are_named(change, message):
         group_batch(**given)
 
 
+@pytest.mark.dtype
 def test_a_lane_at_alpha_zero_has_inference():
     X = make_design()
     rng = np.random.default_rng(8)
@@ -210,3 +211,5 @@ def test_lanes_keep_their_precision():
         fits = fit_groups(X, y, groups, families.Poisson(), dtype=dtype).fits
         assert fits.params.dtype == pvalues(fits).dtype == adjusted(fits).dtype == dtype
         assert wald_lanes(fits, np.eye(P)[1:]).pvalue.dtype == dtype
+        frame = to_frame(fits, lanes=["a", "b"])
+        assert frame["p"].dtype == frame["se"].dtype == dtype and frame["p"].notna().all()

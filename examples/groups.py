@@ -48,8 +48,8 @@ assert list(fits.failed) == [17, 40]
 mine = store == stores[5]
 with jax.enable_x64(True):
     alone = fit(X[mine], sales[mine], family)
-assert np.allclose(fits.params[5], alone.params, rtol=1e-9)
-assert np.allclose(fits.bse[5], alone.bse, rtol=1e-9)
+    assert np.allclose(fits.params[5], alone.params, rtol=1e-9)
+    assert np.allclose(fits.bse[5], alone.bse, rtol=1e-9)
 
 # %% [markdown]
 # The elasticities are spread about -1.2. Their estimates are spread more widely, by the standard

@@ -127,13 +127,10 @@ def scan(
         )
     rows = _Inputs(y, offset, var_weights, freq_weights, n_trials, family, scale)
     rows = _read(rows, np.shape(shared)[0])
+    _check_lanes(rows, _lanes_of(rows, np.shape(shared)[0]), np.shape(varying)[0])
     dtype = _dtype_of(shared, varying, rows.y) if dtype is None else dtype
     engine = _Engine(solver, chunk_size, dtype, devices)
     null, null_lanes = _fit_null(engine, shared, rows)
-    if null_lanes and null.params.shape[0] != np.shape(varying)[0]:
-        raise ValueError(
-            f"varying: {np.shape(varying)[0]} lanes; other arguments have {null.params.shape[0]}."
-        )
     if test == "score":
         return _score_scan(engine, shared, varying, rows, null, null_lanes)
     start = _start(null, null_lanes, 1 if np.ndim(varying) == 2 else np.shape(varying)[2])
@@ -214,15 +211,19 @@ def _lanes_of(rows: _Inputs, n: int) -> _Inputs:
     plain = jax.tree.map(lambda leaf: np.ndim(leaf) == 1, rows._replace(scale=None))
     named = {name: np.ndim(getattr(rows, name)) == 2 for name in _ROW_ARGUMENTS}
     named = {k: None if getattr(rows, k) is None else v for k, v in named.items()}
-    has_scale = (
-        None
-        if rows.scale is None
-        else not isinstance(rows.scale, str) and (np.ndim(rows.scale) == 1)
-    )
-    return plain._replace(y=np.ndim(rows.y) > 1 and not pairs, scale=has_scale, **named)
+    # A name of an estimate has no dimensions.
+    scale = None if rows.scale is None else np.ndim(rows.scale) == 1
+    return plain._replace(y=np.ndim(rows.y) > 1 and not pairs, scale=scale, **named)
 
 
 _ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
+
+
+def _check_lanes(rows: _Inputs, lanes: _Inputs, count: int) -> None:
+    sizes = jax.tree.map(lambda leaf, own: len(leaf) if own else count, rows, lanes)
+    if any(size != count for size in jax.tree.leaves(sizes)):
+        others = set(jax.tree.leaves(sizes)) - {count}
+        raise ValueError(f"varying: {count} lanes; other arguments have {sorted(others)}.")
 
 
 def _fit_null(engine: _Engine, shared: ArrayLike, rows: _Inputs) -> tuple[Fit, bool]:

@@ -30,8 +30,10 @@ def stacked(cases):
 
     trials = [given.get("n_trials", np.ones(y.shape)) for _, y, given in parts]
     weights = np.array([np.arange(n) < y.shape[0] for _, y, _ in parts], float)
-    columns = [np.stack([pad(v) for v in vs]) for vs in ([a for a, _, _ in parts],
-               [b for _, b, _ in parts], trials)]
+    columns = [
+        np.stack([pad(v) for v in vs])
+        for vs in ([a for a, _, _ in parts], [b for _, b, _ in parts], trials)
+    ]
     return *columns, weights
 
 
@@ -157,15 +159,19 @@ def test_columns_and_frequencies_obey_their_laws(kind):
     rest = np.zeros(24 - twice.size)
     rows = np.concatenate([twice, rest.astype(int)])
     present = np.concatenate([np.ones(twice.size), rest])
-    lanes = [(X, y, times.astype(float)), (X @ turn, y, times.astype(float)),
-             (X[rows], y[rows], present)]
+    lanes = [
+        (X, y, times.astype(float)),
+        (X @ turn, y, times.astype(float)),
+        (X[rows], y[rows], present),
+    ]
     result = jax.jit(
         jax.vmap(lambda X, y, f: fit(X, y, GAMMA, freq_weights=f, penalty=PENALTY[kind]))
     )(*(np.stack(v) for v in zip(*lanes, strict=True)))
     np.testing.assert_array_equal(result.status, int(Status.converged))
     np.testing.assert_allclose(turn @ result.params[1], result.params[0], rtol=1e-9)
-    np.testing.assert_allclose(turn @ result.cov_params[1] @ turn.T, result.cov_params[0],
-                               rtol=1e-8, atol=1e-12)
+    np.testing.assert_allclose(
+        turn @ result.cov_params[1] @ turn.T, result.cov_params[0], rtol=1e-8, atol=1e-12
+    )
     for name in ("params", "bse", "scale", "deviance", "loglike", "df_resid"):
         values = getattr(result, name)
         np.testing.assert_allclose(values[2], values[0], rtol=1e-9, err_msg=name)
@@ -216,7 +222,9 @@ def test_a_singular_design_and_a_bad_scale_keep_their_status():
     X = np.column_stack([DATA.X, DATA.X[:, 1]])
     result = fit(X, DATA.positive, GAMMA, penalty=penalties.MeanBias(), scale="X2")
     assert Status(int(result.status)) is Status.singular and np.all(np.isnan(result.params))
-    result = fit(DATA.X, DATA.positive, GAMMA, penalty=penalties.MeanBias(), scale=jnp.asarray(-1.0))
+    result = fit(
+        DATA.X, DATA.positive, GAMMA, penalty=penalties.MeanBias(), scale=jnp.asarray(-1.0)
+    )
     assert Status(int(result.status)) is Status.invalid_data
 
 

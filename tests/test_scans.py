@@ -212,9 +212,18 @@ def test_a_null_model_that_fails_fails_every_lane(test, status):
 def test_chunks_are_irrelevant_to_a_score_scan():
     shared, varying, y = make_data("binomial")
     whole = scan(shared, varying, y, test="score")
-    for chunk in (1, 4):
-        parts = scan(shared, varying, y, test="score", chunk_size=chunk)
-        np.testing.assert_allclose(parts.statistic, whole.statistic, rtol=1e-10)
+    parts = scan(shared, varying, y, test="score", chunk_size=4)
+    np.testing.assert_allclose(parts.statistic, whole.statistic, rtol=1e-10)
+
+
+def test_a_scale_may_be_named_and_parameters_may_have_lanes():
+    shared, varying, y = make_data("gamma")
+    alpha = np.linspace(0.2, 1.0, B)
+    found = scan(shared, varying, y, families.NegativeBinomial(alpha), test="score", scale="dev")
+    family = families.NegativeBinomial(alpha[6])
+    null = fit(shared, y, family, scale="dev")
+    one = score_test(prepare(shared, y, family)[0], null, varying[6])
+    same(found.z[6], one.z[0], 1e-7)
 
 
 @pytest.mark.dtype

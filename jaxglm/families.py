@@ -272,8 +272,9 @@ class NegativeBinomial(Family):
 
     `alpha` > 0 is the heterogeneity (R's theta = 1 / alpha); `None` has it estimated by maximum
     likelihood with the coefficients, adjusted for them by Cox & Reid's (1987) -log det(X'wX)/2 if
-    `cox_reid`. Canonical link `links.NegativeBinomial(alpha)`. The formulas
-    tend to Poisson's as alpha -> 0, derivatives in alpha included.
+    `cox_reid` (at fixed coefficients, as DESeq2 and glmGamPoi alternate). Canonical link
+    `links.NegativeBinomial(alpha)`. The formulas tend to Poisson's as alpha -> 0, derivatives in
+    alpha included.
     d = 2 [y log(y/mu) - (y + 1/alpha) log((1 + alpha y)/(1 + alpha mu))].
     """
 

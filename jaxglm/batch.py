@@ -103,7 +103,9 @@ def fit_many(
     inputs = _Inputs(
         X, y, family, offset, var_weights, freq_weights, n_trials, penalty, Dispersion(), start
     )
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(inputs))
+    # An operation inside a trace gives a tracer even if all the arguments are concrete.
+    leaves = [*jax.tree.leaves(inputs), jnp.zeros(())]
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
     dtype = _lane_dtype(X, y) if dtype is None else jnp.dtype(dtype)
     scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
     with scope:
@@ -272,7 +274,8 @@ def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
     X = jax.tree.map(convert, X) if isinstance(X, Design) else convert(to_host("X", X))
     family = inputs.family() if isinstance(inputs.family, type) else inputs.family
     rows = {name: array(name) for name in ("y", *_ROW_ARGUMENTS, "start")}
-    if host and family.counts_trials and rows["n_trials"] is None and _is_binary(rows["y"]):
+    bare = family.counts_trials and rows["n_trials"] is None
+    if host and bare and _is_binary(rows["y"], _design_shape(X)[0]):
         family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
     return _Inputs(
         X=X,
@@ -286,8 +289,9 @@ def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
 _ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
 
 
-def _is_binary(y: Any) -> bool:
-    return bool(((y == 0) | (y == 1)).all())
+def _is_binary(y: Any, n: int) -> bool:
+    """Whether y holds single responses, all 0 or 1, and not (success, failure) counts."""
+    return np.shape(y)[-1] == n and bool(((y == 0) | (y == 1)).all())
 
 
 def _find_lanes(inputs: _Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:

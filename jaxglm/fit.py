@@ -7,6 +7,7 @@ attached coefficients by plain differentiable code.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
 from functools import partial
@@ -55,13 +56,15 @@ class Fit:
     @property
     def cov_params(self) -> Array:
         """The model-based covariance phi (X'wX + P)^-1, (..., p, p)."""
-        return self.scale[..., None, None] * self._unscaled
+        with _own_precision(self.scale):
+            return self.scale[..., None, None] * self._unscaled
 
     @property
     def bse(self) -> Array:
         """Standard errors, (..., p)."""
-        variances = jnp.diagonal(self._unscaled, axis1=-2, axis2=-1)
-        return jnp.sqrt(self.scale[..., None] * variances)
+        with _own_precision(self.scale):
+            variances = jnp.diagonal(self._unscaled, axis1=-2, axis2=-1)
+            return jnp.sqrt(self.scale[..., None] * variances)
 
     @property
     def _unscaled(self) -> Array:
@@ -83,6 +86,11 @@ class Fit:
         """How many lanes ended with each status, on the host; statuses of no lane left out."""
         counts = np.bincount(np.ravel(self.status), minlength=len(Status))
         return {status.name: int(counts[status]) for status in Status if counts[status]}
+
+
+def _own_precision(v: Array) -> contextlib.AbstractContextManager[Any]:
+    """float64 where v is, so that a float64 fit can be used whatever the process's flag."""
+    return jax.enable_x64(True) if v.dtype == np.float64 else contextlib.nullcontext()
 
 
 def fit(

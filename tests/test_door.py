@@ -320,7 +320,6 @@ def test_results_are_float64_whatever_the_flag():
 
 def test_the_flag_changes_no_digit():
     code = (
-        "import sys; sys.path.insert(0, 'tests')\n"
         "import numpy as np, jaxglm; from jaxglm import families\n"
         "X = np.column_stack([np.ones(24), np.sin(np.arange(24.0))])\n"
         "y = np.arange(24.0) % 5\n"

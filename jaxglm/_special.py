@@ -274,12 +274,6 @@ def _f_tails(x: Array, d1: Array, d2: Array) -> tuple[Array, Array]:
 
 
 @jax.jit
-def f_cdf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
-    """P(F <= x) on (d1, d2) degrees of freedom; d2 = inf is chi2(d1) / d1."""
-    return _f_tails(*_align(x, d1, d2))[0]
-
-
-@jax.jit
 def f_sf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """P(F > x) on (d1, d2) degrees of freedom; d2 = inf is chi2(d1) / d1."""
     return _f_tails(*_align(x, d1, d2))[1]
@@ -292,7 +286,6 @@ def _chi2_tails(x: ArrayLike, df: ArrayLike) -> tuple[Array, Array]:
     return tuple(x * 0 + tail for tail in _gamma_tails(0.5 * x, 0.5 * df))
 
 
-@jax.jit
 def chi2_cdf(x: ArrayLike, df: ArrayLike) -> Array:
     """P(chi2 <= x) on df > 0 degrees of freedom, relative precision near 0."""
     return _chi2_tails(x, df)[0]
@@ -322,7 +315,6 @@ def _t_sf_slope(i: int, values: tuple[Array, ...], _: Array) -> Array:
 _t_sf = _with_slopes(_t_sf_value, _t_sf_slope)
 
 
-@jax.jit
 def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
     """P(T > t) for Student's t on df > 0 degrees of freedom; df = inf is the normal.
 
@@ -331,7 +323,6 @@ def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
     return _t_sf(*_align(t, df))
 
 
-@jax.jit
 def t_cdf(t: ArrayLike, df: ArrayLike) -> Array:
     """P(T <= t) for Student's t; see `t_sf`."""
     return t_sf(-jnp.asarray(t), df)
@@ -395,13 +386,11 @@ _f_quantile = _with_slopes(
 _t_quantile = _with_slopes(_t_quantile_value, _slope_of_root(lambda x, df: _t_sf(-x, df)))
 
 
-@jax.jit
 def f_quantile(p: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """The x with P(F <= x) = p on (d1, d2) degrees of freedom; nan outside 0 <= p <= 1."""
     return _f_quantile(*_align(p, d1, d2))
 
 
-@jax.jit
 def chi2_quantile(p: ArrayLike, df: ArrayLike) -> Array:
     """The x with P(chi2 <= x) = p on df degrees of freedom; nan outside 0 <= p <= 1."""
     p, df = _align(p, df)

@@ -87,18 +87,17 @@ def estimate(
     dispersion: Dispersion, problem: Problem, beta: Array, sums: Totals, df_resid: Array
 ) -> Array:
     """phi at the fitted coefficients; NaN where no degrees of freedom are left for it."""
-    kind = dispersion.kind
-    if kind is None:
-        kind = "one" if problem.family.fixed_scale else "X2"
-    if kind == "one":
-        return jnp.ones_like(sums.deviance)
-    if kind == "fixed":
-        return dispersion.value  # type: ignore[return-value]
+    kind = dispersion.kind or ("one" if problem.family.fixed_scale else "X2")
+    if kind in ("one", "fixed"):
+        return jnp.ones_like(sums.deviance) if kind == "one" else dispersion.value  # type: ignore
     if kind == "ml":
         eta = problem.rows.eta(problem.design.predictor(beta))
         return maximum_likelihood_scale(problem, eta, sums.deviance)
-    numerator = sums.pearson if kind == "X2" else sums.deviance
-    return jnp.where(df_resid > 0, numerator / jnp.where(df_resid > 0, df_resid, 1.0), jnp.nan)
+    return _per_freedom(sums.pearson if kind == "X2" else sums.deviance, df_resid)
+
+
+def _per_freedom(total: Array, df: Array) -> Array:
+    return jnp.where(df > 0, total / jnp.where(df > 0, df, 1.0), jnp.nan)
 
 
 def maximum_likelihood_scale(problem: Problem, eta: Array, total: Array) -> Array:
@@ -234,10 +233,9 @@ class AdjustingScale(Unknowns):
 
 
 def _moment_scale(kind: str, problem: Problem, beta: Array) -> Array:
-    rows = problem.rows
-    total = pearson if kind == "X2" else deviance
+    rows, total = problem.rows, pearson if kind == "X2" else deviance
     eta = rows.eta(problem.design.predictor(beta))
-    return total(problem.family, rows, eta) / (rows.total_frequency - beta.shape[0])
+    return _per_freedom(total(problem.family, rows, eta), rows.total_frequency - beta.shape[0])
 
 
 def _log_information(problem: Problem, t: Array) -> Array:
@@ -269,7 +267,7 @@ def _adjusting_kind(dispersion: Dispersion, problem: Problem) -> str | None:
     if problem.penalty is None or not problem.penalty.adjusts or kind == "fixed":
         return None
     if kind is None and not family.fixed_scale:
-        # A(phi) + c(y) is what the equation needs; series densities and quasi families lack it.
+        # The equation needs A(phi) + c(y), which series densities and quasi families lack.
         kind = "adjusted" if family.has_likelihood and family.unknown is None else "X2"
     if kind == "ml":
         _require_likelihood(family)
@@ -327,7 +325,7 @@ def _solve_with(
 ) -> Solution:
     held = jax.lax.stop_gradient(problem)
     state, psi, status = unknowns.begin(solver, held, start)
-    nil, square = jnp.zeros_like(psi), jnp.zeros((psi.shape[0],) * 2, psi.dtype)
+    nil, square = jnp.zeros_like(psi), jnp.zeros_like(jnp.outer(psi, psi))
     done = jax.lax.while_loop(
         lambda now: now.status == RUNNING,
         lambda now: _next_round(unknowns, solver, held, now),

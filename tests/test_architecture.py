@@ -42,6 +42,7 @@ FLOORS = [
     ("lanes",),
     ("scans",),
     ("frames", "summaries", "storage"),
+    ("predictive",),
     ("arguments", "working"),
     ("results",),
     ("door",),

@@ -181,7 +181,7 @@ def test_hessian_is_symmetric_and_right_under_vmap_and_jit():
     slopes = jax.jit(jax.vmap(jax.grad(loss), (0, None)))
     for i in range(2):
         step = jnp.zeros(2).at[i].set(1.0)
-        wanted = richardson(lambda h, s=step: np.asarray(slopes(points + h * s, SHARE)), 1e-3)
+        wanted = richardson(lambda h, s=step: np.asarray(slopes(points + h * s[None], SHARE)), 1e-3)
         np.testing.assert_allclose(hessians[:, i], wanted, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(hessians, hessians.transpose(0, 2, 1), rtol=1e-9, atol=1e-10)
 

@@ -27,7 +27,7 @@ def chi2_tails(x, df):
 
 
 def f_tails(x, d1, d2):
-    return special.f_cdf(x, d1, d2), special.f_sf(x, d1, d2)
+    return special._f_tails(*special._align(x, d1, d2))
 
 
 def t_cdf_mirrored(t, df):

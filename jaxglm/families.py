@@ -69,6 +69,9 @@ class Gaussian(Family):
     canonical: ClassVar[type[Link]] = links.Identity
     log_concave: ClassVar[tuple[type[Link], ...]] = (links.Identity,)
 
+    def __post_init__(self) -> None:
+        check(self)
+
     def variance_at(self, mean: Mean) -> Array:
         return jnp.ones_like(mean.mu)
 
@@ -415,6 +418,9 @@ class Quasi(Family):
     mean_space: Interval = static(default=REAL)  # type: ignore[assignment]
     support: Interval = static(default=REAL)  # type: ignore[assignment]
     has_likelihood: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check(self)
 
     def variance_at(self, mean: Mean) -> Array:
         return self.variance_function(mean.mu)

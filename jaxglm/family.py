@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxglm._types import REAL, Array, Interval, elementwise_derivative, inexact
 from jaxglm._types import ArrayLike as Number
-from jaxglm.links import Link, Mean
+from jaxglm.links import Link, Mean, as_link
 
 
 class Unknown(NamedTuple):
@@ -158,8 +158,7 @@ def _has_end(interval: Interval, end: float) -> bool:
 
 def check(family: Family) -> None:
     """Raise on a link that cannot reach every mean, or a plain number outside its space."""
-    if isinstance(family.link, type):
-        object.__setattr__(family, "link", family.link())
+    object.__setattr__(family, "link", as_link(family.link))
     link, space = family.link, family.mean_space
     if space.bounded and not link.range.covers(space):
         raise ValueError(

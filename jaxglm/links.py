@@ -8,6 +8,7 @@ tail is lost by forming mu first. Everything else follows by automatic different
 from __future__ import annotations
 
 import abc
+import difflib
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -49,6 +50,7 @@ __all__ = [
     "Power",
     "Probit",
     "Sqrt",
+    "as_link",
 ]
 
 
@@ -370,6 +372,36 @@ class CDFLink(Link):
         complement = self.sf(eta) if self.sf is not None else 1.0 - mu
         slope = elementwise_derivative(self.cdf, eta)
         return Mean(mu, complement, jnp.log(mu), jnp.log(complement)), slope
+
+
+# R's names too.
+NAMED: dict[str, type[Link]] = {
+    "identity": Identity,
+    "log": Log,
+    "logit": Logit,
+    "probit": Probit,
+    "cauchy": Cauchy,
+    "cauchit": Cauchy,
+    "cloglog": CLogLog,
+    "loglog": LogLog,
+    "logc": LogC,
+    "sqrt": Sqrt,
+    "inverse": InversePower,
+    "inverse_power": InversePower,
+    "1/mu^2": InverseSquared,
+    "inverse_squared": InverseSquared,
+}
+
+
+def as_link(link: Link | type[Link] | str) -> Link:
+    """A link as it is, or from its class or name; raises ValueError for an unknown name."""
+    if not isinstance(link, str):
+        return link() if isinstance(link, type) else link
+    if link not in NAMED:
+        close = difflib.get_close_matches(link.lower(), NAMED, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"link={link!r}: allowed are {', '.join(NAMED)}.{hint}")
+    return NAMED[link]()
 
 
 def _log1mexp(x: Array) -> Array:

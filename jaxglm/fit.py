@@ -276,8 +276,10 @@ def solve_prepared(
 
 def _blank(result: Fit, void: Array) -> Fit:
     """NaN for every number of a fit that has none; its status and counts stay."""
+    # A product, as in `guard`: a select would pass zeros backwards.
+    factor = jnp.where(void, jnp.nan, 1.0).astype(result.params.dtype)
     nan = {
-        name: jnp.where(void, jnp.nan, getattr(result, name))
+        name: getattr(result, name) * factor
         for name in ("params", "cov_unscaled", "scale", "deviance", "loglike")
         if getattr(result, name) is not None
     }
@@ -365,9 +367,13 @@ def to_host(name: str, value: Any) -> Any:
 
 def _common_dtype(values: list[Any]) -> Any:
     """The floating dtype that the inputs have in common, at least float32."""
-    dtypes = [v.dtype for v in values if jnp.issubdtype(v.dtype, jnp.floating)]
-    wanted = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
-    if any(d == np.float64 for d in dtypes) and wanted != np.float64:
+    # A bare number has no say: 0.1 must not make a float64 fit of float32 data.
+    arrays = [v for v in values if np.ndim(v) > 0]
+    dtypes = [v.dtype for v in arrays if jnp.issubdtype(v.dtype, jnp.floating)]
+    widest = jnp.result_type(float)
+    double = any(d == np.float64 for d in dtypes)
+    wanted = widest if double or not dtypes else jnp.result_type(*dtypes)
+    if double and widest != np.float64:
         warnings.warn(
             "float64 data are computed in float32, since jax_enable_x64 is off; GLM and fit_many "
             "compute in float64 whatever the flag.",

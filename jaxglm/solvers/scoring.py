@@ -114,13 +114,17 @@ def scoring_step(
 
     rejected = ~accepted
     exhausted = rejected & (state.halvings >= MAX_HALVINGS)
+    out_of_steps = state.n_iter + 1 >= max_steps
+    # Full steps that still lead out of the mean space approach its edge for ever.
+    creeping = (~valid | (state.length < 1)) & (not is_unrestricted(family))
     status = decide(
         (converged, Status.converged),
         (accepted & ~factored & ~retry, Status.singular),
         (exhausted & ~valid, Status.boundary),
         (exhausted & ~usable, Status.singular),
         (exhausted, Status.diverged),
-        (state.n_iter + 1 >= max_steps, Status.max_steps),
+        (out_of_steps & creeping, Status.boundary),
+        (out_of_steps, Status.max_steps),
     )
     beta = jnp.where(accepted, candidate, state.beta)
     return ScoringState(

@@ -208,9 +208,12 @@ def _clean_rows(
     usable = family.in_support(y)
     if offset is not None:
         usable = usable & jnp.isfinite(offset)
-        offset = jnp.where(present & usable, offset, 0.0)
     wrong = wrong | (present & (spoiled | ~usable))
     invalid = jnp.any(wrong) | ~jnp.any(present) | ~family.parameters_valid()
+    # What is replaced has no slope; an invalid fit's must be NaN, not 0.
+    y = guard(y, ~invalid)
+    if offset is not None:
+        offset = jnp.where(present & usable, guard(offset, ~invalid), 0.0)
     rest = _resting_mean(family)
     keep = present & family.in_support(y)
     rows = Rows(

@@ -2,13 +2,13 @@
 
 The package is a staircase; a module imports only from the floors below it.
 
-    0  _types, _special, _tables     records and intervals; special functions; tables of text
+    0  _types, _loggamma, _special   records and intervals; special functions; tables of text
     1  links, _likelihood            g, its inverse, the slope d mu / d eta; pieces of densities
     2  family, families              variance, deviance, log density, support, sampling
     3  linalg, designs, separation   p x p systems; X by its products; is the maximum finite?
     4  penalties, model              ridge, Jeffreys; score, information: the equations
     5  solvers                       status, the one loop, IRLS, Newton, optax
-    6  implicit, dispersion          the derivative of a root; phi, alpha, variance power
+    6  implicit, dispersion, joint   the derivative of a root; phi; alpha, variance power
     7  fit                           fit(X, y, family) -> Fit, pure: the waist
     8  batch, submodels              fit_many; coefficients held or bound by equations
     9  covariance, diagnostics, inference, intervals, anova, prediction, lanes, scans

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._special import log1p_excess, stirling_remainder
+from jaxglm._loggamma import log1p_excess, stirling_remainder
 from jaxglm._types import Array, ArrayLike
 
 

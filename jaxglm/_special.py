@@ -1,24 +1,25 @@
-"""Special functions, elementwise, that JAX lacks or holds to too few digits.
-
-Most rest on two quantities without cancellation: y log(y / mu) - y + mu and Stirling's remainder
-(Loader 2000, "Fast and accurate computation of binomial probabilities").
-"""
+"""Floor 0: special functions, elementwise, that JAX lacks or holds to too few digits."""
 
 import math
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import betainc, erfc
 from jax.typing import ArrayLike
 
-_HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-_STIRLING_FROM = 10
+from jaxglm._loggamma import (
+    HALF_LOG_TWO_PI,
+    align,
+    deviance_term,
+    partial_slope,
+    polynomial,
+    stirling_remainder,
+    with_slopes,
+)
+
 _TWEEDIE_TERMS = 128
 _MOST_TERMS, _SLOPE_TERMS = 20_000, 500
 _BETA_23 = math.gamma(2 / 3) ** 2 / math.gamma(4 / 3)
@@ -26,108 +27,6 @@ _ANSCOMBE_SERIES = tuple(
     math.prod(-(1 / 3 + k) * (2 / 3 + k) / ((5 / 3 + k) * (1 + k)) for k in range(n))
     for n in range(12)
 )
-
-
-def _align(*values: ArrayLike) -> list[Array]:
-    """The values as arrays of one shape and one floating dtype."""
-    arrays = [jnp.asarray(v) for v in values]
-    inexact = [v for v in values if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
-    dtype = jnp.result_type(*inexact) if inexact else jnp.result_type(float)
-    return jnp.broadcast_arrays(*[a.astype(dtype) for a in arrays])
-
-
-def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    """sum_k c_k x^k, lowest power first."""
-    return reduce(lambda total, c: total * x + c, reversed(coefficients), jnp.zeros_like(x))
-
-
-def _partial(function: Callable[..., Any], i: int, values: tuple[Array, ...]) -> Any:
-    """The slope of an elementwise function in its i-th argument, by forward mode."""
-    one = jnp.ones_like(values[i])
-    return jax.jvp(lambda v: function(*values[:i], v, *values[i + 1 :]), (values[i],), (one,))[1]
-
-
-def _with_slopes(value: Callable[..., Any], slope: Callable[..., Any]) -> Callable[..., Any]:
-    """The elementwise function `value` with slope(i, arguments, result) in its i-th argument.
-
-    That of an argument held fixed is not computed, lest its `while_loop` bar reverse mode.
-    """
-    function = jax.custom_jvp(value)
-
-    def rule(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-        out = function(*primals)
-        total = jax.tree.map(jnp.zeros_like, out)
-        for i, dot in enumerate(tangents):
-            if not isinstance(dot, SymbolicZero):
-                parts = slope(i, primals, out)
-                total = jax.tree.map(lambda t, s, d=dot: t + s * d, total, parts)
-        return out, total
-
-    function.defjvp(rule, symbolic_zeros=True)
-    return jax.jit(function)
-
-
-# The slopes are written out because those of the quotient overflow long before its logarithm.
-_log_ratio = _with_slopes(
-    lambda y, mu: jnp.log(y / mu), lambda i, values, _: -1 / values[1] if i else 1 / values[0]
-)
-
-
-def log1p_excess(x: Array) -> Array:
-    """log(1 + x) / x - 1 for x > -1: by s = x / (2 + x), log(1 + x) = 2 atanh(s), when small."""
-    small = (x > -0.5) & (x < 0.5)
-    near = jnp.where(small, x, 0)
-    s = near / (2 + near)
-    tail = _polynomial(tuple(1 / (2 * k + 3) for k in range(16)), s * s)
-    far = jnp.where(small, 1, x)
-    return jnp.where(small, 2 * s * s / (2 + near) * tail - s, jnp.log1p(far) / far - 1)
-
-
-def deviance_term(y: ArrayLike, mu: ArrayLike) -> Array:
-    """y log(y / mu) - y + mu >= 0, half the Poisson unit deviance, exact as y -> mu.
-
-    For y >= 0, mu > 0; mu at y = 0. Source: Loader (2000), function D0.
-    """
-    y, mu = _align(y, mu)
-    usable = y > 0
-    y1, mu1 = jnp.where(usable, y, 1), jnp.where(usable, mu, 1)
-    near = jnp.abs(mu1 - y1) < 0.5 * y1
-    excess = jnp.where(near, mu1 - y1, 0) / jnp.where(near, y1, 1)
-    by_series = -(mu1 - y1) * log1p_excess(excess)
-    by_log = y1 * _log_ratio(y1, mu1) + (mu1 - y1)
-    return jnp.where(usable, jnp.where(near, by_series, by_log), mu)
-
-
-def _stirling_of_inverse(w: Array) -> Array:
-    """Stirling's remainder of log Gamma(1 / w), smooth down to w = 0."""
-    large = w <= 1 / _STIRLING_FROM
-    z = 1 / jnp.where(large, 1, w)
-    product = jnp.ones_like(z)
-    for k in range(_STIRLING_FROM):
-        product = product * ((z + k) / (z + _STIRLING_FROM))
-    shift = (z - 0.5) * jnp.log1p(_STIRLING_FROM / z) - _STIRLING_FROM - jnp.log(product)
-    v = jnp.where(large, w, 1 / (z + _STIRLING_FROM))
-    return v * _polynomial(_STIRLING, v * v) + jnp.where(large, 0, shift)
-
-
-def stirling_remainder(z: ArrayLike) -> Array:
-    """log Gamma(z) - [(z - 1/2) log z - z + log(2 pi) / 2] for z > 0.
-
-    Asymptotic series (DLMF 5.11.1) from z = 10 on, reached by the recurrence from below.
-    """
-    return _stirling_of_inverse(1 / _align(z)[0])
-
-
-def nb_log_norm(y: ArrayLike, alpha: ArrayLike) -> Array:
-    """log Gamma(y + 1/alpha) - log Gamma(1/alpha) + y log alpha, for y >= 0, alpha >= 0.
-
-    For whole y it is sum_{k<y} log(1 + alpha k); smooth in alpha down to 0, where its slope is
-    y (y - 1) / 2, since Stirling's formula is written in alpha and nothing large cancels.
-    """
-    y, alpha = _align(y, alpha)
-    growth = alpha * y
-    main = y * log1p_excess(growth) + (y - 0.5) * jnp.log1p(growth)
-    return main + _stirling_of_inverse(alpha / (1 + growth)) - _stirling_of_inverse(alpha)
 
 
 # Incomplete beta and gamma functions: JAX's lose digits in proportion to log Gamma(a)
@@ -158,7 +57,7 @@ def _log_beta_kernel(odds: Array, a: Array, b: Array) -> Array:
     n = a + b
     misfit = deviance_term(a, n * (odds / (1 + odds))) + deviance_term(b, n / (1 + odds))
     remainder = stirling_remainder(n) - stirling_remainder(a) - stirling_remainder(b)
-    return 0.5 * (jnp.log(a) + jnp.log(b / n)) - _HALF_LOG_TWO_PI + remainder - misfit
+    return 0.5 * (jnp.log(a) + jnp.log(b / n)) - HALF_LOG_TWO_PI + remainder - misfit
 
 
 def _beta_tails_value(odds: Array, a: Array, b: Array, least: int) -> tuple[Array, Array]:
@@ -185,7 +84,7 @@ def _beta_tails_value(odds: Array, a: Array, b: Array, least: int) -> tuple[Arra
 
 def _log_gamma_kernel(x: Array, a: Array) -> Array:
     """log of x^a exp(-x) / Gamma(a): the slope of P(a, x) in log x."""
-    return 0.5 * jnp.log(a) - _HALF_LOG_TWO_PI - stirling_remainder(a) - deviance_term(a, x)
+    return 0.5 * jnp.log(a) - HALF_LOG_TWO_PI - stirling_remainder(a) - deviance_term(a, x)
 
 
 def _gamma_tails_value(x: Array, a: Array, least: int) -> tuple[Array, Array]:
@@ -213,13 +112,13 @@ def _tails(value: Callable[..., Any], log_kernel: Callable[..., Array]) -> Calla
         if i > 0:
             limit = jnp.finfo(x.dtype).eps ** 2
             x = jnp.clip(x, limit, 1 / limit)
-            return _partial(lambda *v: value(*v, _SLOPE_TERMS), i, (x, *parameters))
+            return partial_slope(lambda *v: value(*v, _SLOPE_TERMS), i, (x, *parameters))
         inside = (x > 0) & (x < jnp.finfo(x.dtype).max / 2)
         x = jnp.where(inside, x, 1)
         density = jnp.where(inside, jnp.exp(log_kernel(x, *parameters)) / x, 0)
         return density, -density
 
-    return _with_slopes(lambda *values: value(*values, 1), slope)
+    return with_slopes(lambda *values: value(*values, 1), slope)
 
 
 _beta_tails = _tails(_beta_tails_value, _log_beta_kernel)
@@ -228,7 +127,7 @@ _gamma_tails = _tails(_gamma_tails_value, _log_gamma_kernel)
 
 def normal_cdf(x: ArrayLike) -> Array:
     """P(Z <= x), relative precision into the lower tail."""
-    return 0.5 * erfc(-math.sqrt(0.5) * _align(x)[0])
+    return 0.5 * erfc(-math.sqrt(0.5) * align(x)[0])
 
 
 def normal_sf(x: ArrayLike) -> Array:
@@ -246,13 +145,13 @@ def log_normal_cdf(x: ArrayLike) -> Array:
 
     JAX's log_ndtr holds 10 digits at x = 5 and 4 at x = 7. Far below: DLMF 7.12.1.
     """
-    (x,) = _align(x)
+    (x,) = align(x)
     far = x < (-35 if x.dtype.itemsize > 4 else -12)
     upper = jnp.log1p(-normal_cdf(-jnp.where(x > 0, x, 1)))
     lower = jnp.log(normal_cdf(jnp.where((x > 0) | far, -1, x)))
     z = jnp.where(far, x, -40)
-    series = jnp.log1p(_polynomial((0.0, -1.0, 3.0, -15.0, 105.0, -945.0), 1 / (z * z)))
-    asymptote = series - 0.5 * z * z - jnp.log(-z) - _HALF_LOG_TWO_PI
+    series = jnp.log1p(polynomial((0.0, -1.0, 3.0, -15.0, 105.0, -945.0), 1 / (z * z)))
+    asymptote = series - 0.5 * z * z - jnp.log(-z) - HALF_LOG_TWO_PI
     return jnp.where(far, asymptote, jnp.where(x > 0, upper, lower))
 
 
@@ -276,11 +175,11 @@ def _f_tails(x: Array, d1: Array, d2: Array) -> tuple[Array, Array]:
 @jax.jit
 def f_sf(x: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """P(F > x) on (d1, d2) degrees of freedom; d2 = inf is chi2(d1) / d1."""
-    return _f_tails(*_align(x, d1, d2))[1]
+    return _f_tails(*align(x, d1, d2))[1]
 
 
 def _chi2_tails(x: ArrayLike, df: ArrayLike) -> tuple[Array, Array]:
-    x, df = _align(x, df)
+    x, df = align(x, df)
     x = jnp.clip(x, 0, jnp.finfo(x.dtype).max)
     # A fraction of NaN would end at once, as if it were 0.
     return tuple(x * 0 + tail for tail in _gamma_tails(0.5 * x, 0.5 * df))
@@ -305,14 +204,14 @@ def _t_sf_value(t: Array, df: Array) -> Array:
 def _t_sf_slope(i: int, values: tuple[Array, ...], _: Array) -> Array:
     t, df = values
     if i > 0:
-        return _partial(_t_sf_value, 1, values)
+        return partial_slope(_t_sf_value, 1, values)
     # The density, constant to all digits from t = eps down.
     eps = jnp.finfo(t.dtype).eps
     size = jnp.clip(jnp.abs(t), eps, 1 / eps)
     return -jnp.exp(_log_f_kernel(size * size, jnp.ones_like(t), df)) / size
 
 
-_t_sf = _with_slopes(_t_sf_value, _t_sf_slope)
+_t_sf = with_slopes(_t_sf_value, _t_sf_slope)
 
 
 def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
@@ -320,7 +219,7 @@ def t_sf(t: ArrayLike, df: ArrayLike) -> Array:
 
     Relative precision into the tail while t^2 does not overflow.
     """
-    return _t_sf(*_align(t, df))
+    return _t_sf(*align(t, df))
 
 
 def t_cdf(t: ArrayLike, df: ArrayLike) -> Array:
@@ -369,8 +268,8 @@ def _slope_of_root(cdf: Callable[..., Array]) -> Callable[..., Array]:
     def slope(i: int, values: tuple[Array, ...], x: Array) -> Array:
         inside = jnp.isfinite(x) & (x != 0) | (values[0] == 0.5)
         at = (jnp.where(inside, x, 1), *values[1:])
-        change = -_partial(cdf, i, at) if i else 1
-        return jnp.where(inside, change / _partial(cdf, 0, at), 0)
+        change = -partial_slope(cdf, i, at) if i else 1
+        return jnp.where(inside, change / partial_slope(cdf, 0, at), 0)
 
     return slope
 
@@ -380,35 +279,33 @@ def _t_quantile_value(p: Array, df: Array) -> Array:
     return jnp.sign(p - 0.5) * jnp.sqrt(_f_solve(1 - 2 * tail, 2 * tail, jnp.ones_like(p), df))
 
 
-_f_quantile = _with_slopes(
+_f_quantile = with_slopes(
     lambda p, d1, d2: _f_solve(p, 1 - p, d1, d2), _slope_of_root(lambda *a: _f_tails(*a)[0])
 )
-_t_quantile = _with_slopes(_t_quantile_value, _slope_of_root(lambda x, df: _t_sf(-x, df)))
+_t_quantile = with_slopes(_t_quantile_value, _slope_of_root(lambda x, df: _t_sf(-x, df)))
 
 
 def f_quantile(p: ArrayLike, d1: ArrayLike, d2: ArrayLike) -> Array:
     """The x with P(F <= x) = p on (d1, d2) degrees of freedom; nan outside 0 <= p <= 1."""
-    return _f_quantile(*_align(p, d1, d2))
+    return _f_quantile(*align(p, d1, d2))
 
 
 def chi2_quantile(p: ArrayLike, df: ArrayLike) -> Array:
     """The x with P(chi2 <= x) = p on df degrees of freedom; nan outside 0 <= p <= 1."""
-    p, df = _align(p, df)
+    p, df = align(p, df)
     return df * _f_quantile(p, df, jnp.full_like(p, jnp.inf))
 
 
 @jax.jit
 def t_quantile(p: ArrayLike, df: ArrayLike) -> Array:
     """The t with P(T <= t) = p on df degrees of freedom (inf: normal); nan outside 0 <= p <= 1."""
-    return _t_quantile(*_align(p, df))
+    return _t_quantile(*align(p, df))
 
 
 def _expm1_over_x(x: Array) -> Array:
     """(exp(x) - 1) / x, smooth through 0."""
     small = jnp.abs(x) < 0.2
-    series = _polynomial(
-        tuple(1 / math.factorial(k + 1) for k in range(11)), jnp.where(small, x, 0)
-    )
+    series = polynomial(tuple(1 / math.factorial(k + 1) for k in range(11)), jnp.where(small, x, 0))
     far = jnp.where(small, 1, x)
     return jnp.where(small, series, jnp.expm1(far) / far)
 
@@ -418,7 +315,7 @@ def tweedie_deviance(y: ArrayLike, mu: ArrayLike, p: ArrayLike) -> Array:
 
     y > 0 with any p, smooth through p = 1 and 2; y = 0 with p < 2. Source: Jorgensen (1987).
     """
-    y, mu, p = _align(y, mu, p)
+    y, mu, p = align(y, mu, p)
     positive = y > 0
     r = jnp.log(jnp.where(positive, y, mu) / mu)
     excess = r * (jnp.exp(r) * _expm1_over_x((1 - p) * r) - _expm1_over_x((2 - p) * r))
@@ -451,8 +348,8 @@ def _log_jump_sum_value(rate: Array, shape: Array) -> Array:
     return jnp.log(stride * jax.lax.scan(add, jnp.zeros_like(rate), counts)[0]) + top
 
 
-_log_jump_sum = _with_slopes(
-    _log_jump_sum_value, lambda i, values, _: _partial(_log_jump_sum_value, i, values)
+_log_jump_sum = with_slopes(
+    _log_jump_sum_value, lambda i, values, _: partial_slope(_log_jump_sum_value, i, values)
 )
 
 
@@ -464,12 +361,12 @@ def tweedie_log_density(y: ArrayLike, mu: ArrayLike, phi: ArrayLike, p: ArrayLik
     its Poisson and gamma factors in Loader's form. phi > 0 (per observation: phi / weight). As
     p -> 1 the density becomes a comb, and digits go as eps rate / (p - 1).
     """
-    y, mu, phi, p = _align(y, mu, phi, p)
+    y, mu, phi, p = align(y, mu, phi, p)
     positive = y > 0
     y1 = jnp.where(positive, y, 1)
     shape = (2 - p) / (p - 1)
     rate = y1 ** (2 - p) / (phi * (2 - p))
-    front = 0.5 * jnp.log(shape) - 2 * _HALF_LOG_TWO_PI - jnp.log(y1)
+    front = 0.5 * jnp.log(shape) - 2 * HALF_LOG_TWO_PI - jnp.log(y1)
     return jnp.where(positive, front + _log_jump_sum(rate, shape), 0) - tweedie_deviance(
         y, mu, p
     ) / (2 * phi)
@@ -480,7 +377,7 @@ def incomplete_beta_23(mu: ArrayLike) -> Array:
 
     Source: Cox & Snell (1968), the binomial Anscombe residual.
     """
-    (mu,) = _align(mu)
+    (mu,) = align(mu)
     inside = (mu > 0) & (mu < 1)
     value = betainc(2 / 3, 2 / 3, jnp.where(inside, mu, 0.5))
     return _BETA_23 * jnp.where(inside, value, jnp.where(mu > 0, 1, 0))
@@ -491,9 +388,9 @@ def hyp2f1_anscombe(x: ArrayLike) -> Array:
 
     By parts 2 (1 + x)^(-1/3) - 2/3 x^(-2/3) `incomplete_beta_23`(x / (1 + x)); a series near 0.
     """
-    (x,) = _align(x)
+    (x,) = align(x)
     small = x < 0.05
-    series = _polynomial(_ANSCOMBE_SERIES, jnp.where(small, x, 0))
+    series = polynomial(_ANSCOMBE_SERIES, jnp.where(small, x, 0))
     z = jnp.where(small, 1, x)
     far = 2 * (1 + z) ** (-1 / 3) - 2 / 3 * z ** (-2 / 3) * incomplete_beta_23(z / (1 + z))
     return jnp.where(small, series, far)

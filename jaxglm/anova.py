@@ -15,9 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._special import chi2_sf, f_sf
-from jaxglm._types import Array, ArrayLike, record, static
+from jaxglm._types import Array, record, static
 from jaxglm.fit import Fit
+from jaxglm.inference import upper_tail
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, penalised_score, totals
 from jaxglm.solvers import IRLS, Solver, Status
@@ -127,26 +127,19 @@ def _table(
     df = jnp.asarray((after & ~before).sum(axis=1), dtype)
     left_out = before if show_before else after
     df_resid = fitted.df_resid + jnp.asarray((~left_out).sum(axis=1), dtype)
-    table = DevianceTable(
+    statistic = (rao if test == "rao" else lower - upper) / fitted.scale
+    statistic = statistic / df if test == "F" else statistic
+    denominator = (jnp.inf if known else fitted.df_resid) if test == "F" else None
+    return DevianceTable(
         df=df,
         deviance=lower - upper,
         df_resid=df_resid,
         residual_deviance=lower if show_before else upper,
-        statistic=(rao if test == "rao" else lower - upper) / fitted.scale,
-        pvalue=df,
+        statistic=statistic,
+        pvalue=upper_tail(statistic, df, denominator),
         status=status,
         test=test,
     )
-    return _with_pvalues(table, jnp.inf if known else fitted.df_resid)
-
-
-@jax.jit
-def _with_pvalues(table: DevianceTable, denominator: ArrayLike) -> DevianceTable:
-    by_f = table.test == "F"
-    statistic = table.statistic / table.df if by_f else table.statistic
-    tail = f_sf(statistic, table.df, denominator) if by_f else chi2_sf(statistic, table.df)
-    pvalue = jnp.where(jnp.isnan(statistic), jnp.nan, tail)
-    return dataclasses.replace(table, statistic=statistic, pvalue=pvalue)
 
 
 @jax.jit

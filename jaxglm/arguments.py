@@ -1,19 +1,67 @@
-"""Floor 10: the arguments of a result's methods, read against its model and handed down."""
+"""Floor 10: the arguments of a model's and a result's methods, read and handed down."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm import families
+from jaxglm.families import Family
 from jaxglm.fit import as_penalty
 from jaxglm.frames import Frame, to_float, to_matrix
 from jaxglm.hypotheses import parse_hypotheses
 from jaxglm.penalties import Penalty
 from jaxglm.prediction import Margins, average_marginal_effects
 from jaxglm.predictive import Predictive
+from jaxglm.solvers import IRLS, Gradient, Newton, Solver
+
+FAMILIES = {
+    "gaussian": families.Gaussian,
+    "binomial": families.Binomial,
+    "poisson": families.Poisson,
+    "gamma": families.Gamma,
+    "inverse_gaussian": families.InverseGaussian,
+    "negative_binomial": families.NegativeBinomial,
+    "tweedie": families.Tweedie,
+}
+METHODS = ("IRLS", "newton", "lbfgs")
+
+
+def as_family(family: Family | type[Family] | str | None) -> Family:
+    """The family of an instance, a class, a name, or None (Gaussian)."""
+    if family is None:
+        return families.Gaussian()
+    if isinstance(family, str):
+        if family not in FAMILIES:
+            close = difflib.get_close_matches(family.lower(), FAMILIES, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"GLM(family={family!r}): allowed are {', '.join(FAMILIES)}.{hint}")
+        return FAMILIES[family]()
+    family = family() if isinstance(family, type) else family
+    if getattr(family, "in_support", None) is None:
+        raise TypeError(
+            f"GLM(family=...): {type(family).__name__}; allowed are the families of "
+            f"jaxglm.families and their names, {', '.join(FAMILIES)}."
+        )
+    return family
+
+
+def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
+    """The solver that a method's name stands for, with its controls."""
+    if method not in METHODS:
+        raise ValueError(f"GLM.fit(method={method!r}): allowed are {', '.join(METHODS)}.")
+    if tol is not None and not (np.isfinite(tol) and tol > 0):
+        raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0.")
+    if int(maxiter) != maxiter or maxiter < 1:
+        raise ValueError(f"GLM.fit(maxiter={maxiter}): allowed are integers >= 1.")
+    if method == "IRLS":
+        return IRLS(tol, maxiter)
+    newton = Newton(tol, maxiter)
+    return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
 
 
 def hypothesis(exog_names: Sequence[str], what: Any, q: Any) -> tuple[np.ndarray, Any]:
@@ -53,11 +101,33 @@ def term_columns(exog_names: Sequence[str], terms: Mapping[str, Any]) -> dict[st
     return found
 
 
-def default_terms(
-    exog_names: Sequence[str], X: np.ndarray, kept: Sequence[int]
-) -> dict[str, list[int]]:
-    """Each column but the constant as a term of its own."""
-    return {exog_names[j]: [int(j)] for j in kept if np.ptp(X[:, j]) > 0}
+def tested_columns(results: Any, terms: Mapping[str, Any] | None) -> dict[str, list[int]]:
+    """The estimable columns of each term; by default each but the constant's is one."""
+    constant = {"const", "Intercept", "(Intercept)"}
+    names = results.exog_names
+    given = {n: n for n in names if n not in constant} if terms is None else terms
+    columns = term_columns(names, given)
+    kept = {term: [j for j in js if not results.aliased[j]] for term, js in columns.items()}
+    return {term: js for term, js in kept.items() if js}
+
+
+def term_groups(
+    results: Any, terms: Mapping[str, Any] | None, kept: Sequence[int]
+) -> list[list[int]]:
+    """The places among the `kept` columns of each term; by default each that varies is one."""
+    if terms is None:
+        X = results.model.exog
+        terms = {results.exog_names[j]: int(j) for j in kept if np.ptp(X[:, j]) > 0}
+    columns = term_columns(results.exog_names, terms)
+    return [[kept.index(j) for j in js if j in kept] for js in columns.values()]
+
+
+def checked_means(mu: Any, n: int, what: str) -> np.ndarray:
+    """Means (n,) as float64."""
+    mu = np.asarray(mu, dtype=np.float64)
+    if mu.shape != (n,):
+        raise ValueError(f"{what}: shape {mu.shape}; allowed is ({n},), a mean for each row.")
+    return mu
 
 
 def checked_params(params: Any, p: int, what: str) -> np.ndarray:
@@ -66,17 +136,6 @@ def checked_params(params: Any, p: int, what: str) -> np.ndarray:
     if beta.shape != (p,) or np.isinf(beta).any():
         raise ValueError(f"{what}: shape {beta.shape}; allowed are ({p},) finite numbers.")
     return np.nan_to_num(beta)
-
-
-def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.ndarray, int]:
-    """Labels for rows filled up to `length`, and the number of clusters (the fewer of two ways)."""
-    if groups is None:
-        raise ValueError('cov_type="cluster": needs groups, (n,) or (n, 2).')
-    labels, n = np.asarray(groups), len(present)
-    if labels.shape[:1] != (n,):
-        raise ValueError(f"groups: shape {labels.shape}; allowed are ({n},) and ({n}, 2).")
-    counts = [np.unique(column[present]).size for column in np.atleast_2d(labels.T)]
-    return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
 
 
 def matched_columns(exog: Any, exog_names: Sequence[str]) -> np.ndarray:
@@ -178,7 +237,13 @@ def _where_present(weight: np.ndarray | None) -> np.ndarray | None:
 
 
 def require_comparable(full: Any, restricted: Any) -> None:
-    """Raise unless two results are of the same rows, weights and family, as far as they tell."""
+    """Raise unless two results are maxima of likelihoods of the same rows and family."""
+    for results in (full, restricted):
+        if results.penalty is not None:
+            raise ValueError(
+                f"compare_lr_test: a model was fitted with the penalty {results.penalty}; the "
+                "ratio has its law for maximum likelihood only: fit without a penalty."
+            )
     for name in ("nobs", "n_total", "endog_names"):
         mine, other = getattr(full, name), getattr(restricted, name)
         if mine != other:

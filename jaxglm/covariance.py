@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._types import Array, ArrayLike
+from jaxglm.dispersion import at_scale
 from jaxglm.fit import Fit
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, Rows, eta_score, expected_weight, score_jacobian
@@ -60,7 +61,7 @@ def heteroscedastic(
     _require("kind", kind, HETEROSCEDASTIC)
     _require("bread", bread, INFORMATION)
     problem = _fitted_problem(problem, fitted)
-    weight, frequency = _replicates(problem.rows)
+    weight, frequency = problem.rows.replicates
     eta = problem.rows.eta(problem.design.predictor(fitted.params))
     r = weight * eta_score(problem.family, problem.rows.y, eta)
     w = weight * expected_weight(problem.family, eta)
@@ -110,7 +111,7 @@ def clustered(
         ways = _codes_of_labels(groups, problem.rows)
     else:
         ways = _codes_as_given(jnp.asarray(groups), n_groups, problem.rows)
-    _, frequency = _replicates(problem.rows)
+    _, frequency = problem.rows.replicates
     scores = frequency[:, None] * estimating_rows(problem, fitted.params)
     meats = [_cluster_meat(scores, codes, size, frequency, adjust) for codes, size in ways]
     meat = meats[0] if len(meats) == 1 else meats[0] + meats[1] - meats[2]
@@ -200,7 +201,7 @@ def autocorrelated(
     if not (0 <= max_lags < math.inf):
         raise ValueError(f"max_lags={max_lags}: must be a finite number >= 0.")
     problem = _fitted_problem(problem, fitted)
-    _, frequency = _replicates(problem.rows)
+    _, frequency = problem.rows.replicates
     scores = estimating_rows(problem, fitted.params)
     meat = highest((frequency[:, None] * scores).T, scores)
     lags = np.arange(1, max_lags + 1)
@@ -242,13 +243,13 @@ def estimating_rows(problem: Problem, beta: Array) -> Array:
     known: pass a problem with the fitted family.
     """
     eta = problem.rows.eta(problem.design.predictor(beta))
-    weight, _ = _replicates(problem.rows)
+    weight, _ = problem.rows.replicates
     return problem.design.weighted_rows(weight * eta_score(problem.family, problem.rows.y, eta))
 
 
 def _fitted_problem(problem: Problem, fitted: Fit) -> Problem:
-    """The problem with the family's estimated parameters filled in."""
-    return dataclasses.replace(problem, family=fitted.family)
+    """The problem with its family's parameters, and phi in the penalty's, at their estimates."""
+    return at_scale(dataclasses.replace(problem, family=fitted.family), fitted.scale)
 
 
 def _inverse_bread(problem: Problem, fitted: Fit, information: str) -> Array:
@@ -263,17 +264,6 @@ def _inverse_bread(problem: Problem, fitted: Fit, information: str) -> Array:
 
 def _sandwich(inverse_bread: Array, meat: Array) -> Array:
     return highest(highest(inverse_bread, meat), inverse_bread.T)
-
-
-def _replicates(rows: Rows) -> tuple[Array, Array]:
-    """(v m, f): the weight of one replicate and how many there are; 0 in rows that are gone."""
-    one = jnp.ones_like(rows.y)
-    if rows.prior is None:
-        return one, one
-    present = rows.prior > 0
-    frequency = one if rows.freq_weights is None else rows.freq_weights
-    weight = jnp.where(present, rows.prior, 0.0) / jnp.where(present, frequency, 1.0)
-    return weight, jnp.where(present, frequency, 0.0)
 
 
 def _require(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
-from jaxglm._types import Array, record, safe_where
-from jaxglm.dispersion import Dispersion
+from jaxglm._types import Array, ArrayLike, record, safe_where
+from jaxglm.dispersion import as_dispersion
 from jaxglm.distributions import DISTRIBUTIONS
 from jaxglm.families import Family
 from jaxglm.fit import Fit, solve_prepared
@@ -69,17 +69,9 @@ class Cases(NamedTuple):
 
 
 def _cases(problem: Problem, fitted: Fit) -> Cases:
-    rows, one = problem.rows, jnp.ones_like(problem.rows.y)
-    mean, slope, ratio = mean_and_slope(
-        fitted.family, rows.eta(problem.design.predictor(fitted.params))
-    )
-    if rows.prior is None:
-        return Cases(fitted.family, rows.y, mean, slope, ratio, one, one)
-    present = rows.prior > 0
-    frequency = one if rows.freq_weights is None else rows.freq_weights
-    weight = jnp.where(present, rows.prior, 0.0) / jnp.where(present, frequency, 1.0)
-    frequency = jnp.where(present, frequency, 0.0)
-    return Cases(fitted.family, rows.y, mean, slope, ratio, weight, frequency)
+    eta = problem.rows.eta(problem.design.predictor(fitted.params))
+    at = mean_and_slope(fitted.family, eta)
+    return Cases(fitted.family, problem.rows.y, *at, *problem.rows.replicates)
 
 
 # Residuals
@@ -325,6 +317,7 @@ def leave_one_out(
     problem: Problem,
     fitted: Fit,
     *,
+    scale: str | ArrayLike | None = None,
     solver: Solver = IRLS(),  # noqa: B008 - frozen
     chunk_size: int | None = None,
 ) -> LeaveOneOut:
@@ -332,10 +325,11 @@ def leave_one_out(
 
     One batch of n refits from the fitted coefficients, `chunk_size` at a time (default: as many
     as keep chunk_size * n near four million). Parameters of the family that were estimated are
-    estimated anew. A row that is gone has NaN and `Status.invalid_data`.
+    estimated anew, and so is the scale, by the `scale` of `fit`: it is part of the score where a
+    penalty reduces bias. A row that is gone has NaN and `Status.invalid_data`.
     """
     at = _cases(problem, fitted)
-    n = at.y.shape[0]
+    n, dispersion = at.y.shape[0], as_dispersion(scale, at.y.dtype)
     eta = problem.rows.eta(problem.design.predictor(fitted.params))
 
     def without(i: Array) -> LeaveOneOut:
@@ -348,7 +342,7 @@ def leave_one_out(
             dataclasses.replace(problem, rows=rows),
             at.frequency[i] == 0,
             fitted.params,
-            Dispersion(),
+            dispersion,
             solver,
             cov=False,
         )

@@ -13,15 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._special import (
-    _beta_tails,
-    _gamma_tails,
-    deviance_term,
-    log_normal_cdf,
-    normal_cdf,
-    normal_sf,
-    stirling_remainder,
-)
+from jaxglm._loggamma import deviance_term, stirling_remainder
+from jaxglm._special import _beta_tails, _gamma_tails, log_normal_cdf, normal_cdf, normal_sf
 from jaxglm._types import Array
 from jaxglm.families import (
     Binomial,

@@ -9,7 +9,6 @@ stays well conditioned. Coefficients come back through R.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import warnings
 from typing import Any
 
@@ -17,34 +16,42 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import families, prediction
+from jaxglm import prediction
 from jaxglm.arguments import (
+    as_family,
+    as_solver,
+    checked_means,
     checked_params,
     checked_penalty,
     checked_start,
+    extra_columns,
     hypothesis,
     matched_columns,
     total_offset,
 )
-from jaxglm.dispersion import as_dispersion, parameter_se
+from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import is_concentrated, prepare, solve_prepared
 from jaxglm.frames import FitWarning, Frame, float64, read_frame
+from jaxglm.inference import ScoreTest, score_test_at
+from jaxglm.joint import parameter_se
 from jaxglm.linalg import PivotedQR, pivoted_qr
 from jaxglm.model import (
     Problem,
+    Rows,
     deviance,
     eta_score,
     expected_weight,
     loglike,
     observed_weight,
+    pearson,
     penalised_score,
     totals,
 )
 from jaxglm.penalties import Penalty, Ridge
 from jaxglm.results import GLMResults
 from jaxglm.separation import Separation, detect_separation
-from jaxglm.solvers import IRLS, Gradient, Newton, Solver, Status
+from jaxglm.solvers import Solver, Status
 from jaxglm.submodels import null_space
 from jaxglm.working import (
     Equations,
@@ -58,17 +65,6 @@ from jaxglm.working import (
 )
 
 __all__ = ["GLM"]
-
-FAMILIES = {
-    "gaussian": families.Gaussian,
-    "binomial": families.Binomial,
-    "poisson": families.Poisson,
-    "gamma": families.Gamma,
-    "inverse_gaussian": families.InverseGaussian,
-    "negative_binomial": families.NegativeBinomial,
-    "tweedie": families.Tweedie,
-}
-METHODS = ("IRLS", "newton", "lbfgs")
 
 
 class GLM:
@@ -95,7 +91,7 @@ class GLM:
         n_trials: Any = None,
         missing: str = "none",
     ) -> None:
-        self.family = _as_family(family)
+        self.family = as_family(family)
         with float64():
             self.frame: Frame = read_frame(
                 endog,
@@ -168,14 +164,11 @@ class GLM:
         require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
         factor = factorize(frame, self.exog, rank_deficient)
-        chosen = solver if solver is not None else _as_solver(method, tol, maxiter)
-        start = checked_start(start_params, p)
-        start = None if start is None else factor.r @ start[factor.kept]
-        problem = self._problem(factor.q, penalty=_turn(checked_penalty(penalty, p), factor))
-        working = _solve(
-            Working(factor, problem, None, as_dispersion(scale, np.float64)), start, chosen
-        )
-        results = self._results(working, type(chosen).__name__)
+        chosen = solver if solver is not None else as_solver(method, tol, maxiter)
+        penalty = checked_penalty(penalty, p)
+        problem = self._problem(factor.q, penalty=_turn(penalty, factor))
+        working = Working(factor, problem, None, as_dispersion(scale, np.float64))
+        results = self._solved(working, start_params, chosen, penalty)
         return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
 
     @float64()
@@ -198,6 +191,8 @@ class GLM:
         `fit`. With N a basis of R's null space, the covariance N C N' is singular and df_resid
         counts the equations. They may make up for a rank deficient exog; where they do not, this
         raises. The null model is the constrained one's, without a constant if that has none.
+        Profile and score intervals and `anova` are not offered, as their submodels would need
+        equations of their own; refit with more of these, and use `compare_lr_test`.
         """
         require_cov_type(cov_type)
         R, q = hypothesis(self.exog_names, constraints, q)
@@ -210,12 +205,9 @@ class GLM:
         if factor.aliased.size:
             raise ValueError("fit_constrained: exog is rank deficient under the constraints too.")
         problem = self._problem(factor.q, shift=self.exog @ origin)
-        start = checked_start(start_params, len(origin))
-        start = None if start is None else factor.r @ (basis.T @ (start - origin))
-        chosen, dispersion = _as_solver(method, tol, maxiter), as_dispersion(scale, np.float64)
-        equations = Equations(basis, origin)
-        working = _solve(Working(factor, problem, None, dispersion, equations), start, chosen)
-        results = self._results(working, type(chosen).__name__)
+        dispersion, equations = as_dispersion(scale, np.float64), Equations(basis, origin)
+        working = Working(factor, problem, None, dispersion, equations)
+        results = self._solved(working, start_params, as_solver(method, tol, maxiter))
         return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
 
     @float64()
@@ -234,7 +226,23 @@ class GLM:
         fitted = fit_at(problem, gamma, dispersion, float(factor.kept.size))
         return self._results(Working(factor, problem, fitted, dispersion), "evaluate")
 
-    def _results(self, working: Working, method: str) -> GLMResults:
+    def _solved(
+        self, working: Working, start: Any, solver: Solver, penalty: Penalty | None = None
+    ) -> GLMResults:
+        """The results of the fit; warns unless it converged."""
+        start = checked_start(start, len(self.exog_names))
+        start = None if start is None else jnp.asarray(working.inner(start))
+        fitted = solve_prepared(
+            working.problem, jnp.asarray(False), start, working.dispersion, solver
+        )
+        status = Status(int(fitted.status))
+        if status != Status.converged:
+            text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"
+            warnings.warn(text, FitWarning, stacklevel=4)
+        working = dataclasses.replace(working, fitted=fitted)
+        return self._results(working, type(solver).__name__, penalty)
+
+    def _results(self, working: Working, method: str, penalty: Penalty | None = None) -> GLMResults:
         """Names and host numbers for a fit."""
         problem, fitted = working.problem, working.fitted
         unscaled = working.covariance(fitted.cov_unscaled)
@@ -244,7 +252,7 @@ class GLM:
         null = null_model(rows, fitted.family, working.dispersion, constant)
         rank = working.factor.kept.size
         held = dataclasses.replace(problem, family=fitted.family)
-        error = float("nan")
+        error = 0.0 if fitted.family.parameters else float("nan")
         if self.family.is_estimated:
             error = float(parameter_se(held, fitted.params, fitted.scale))
         return GLMResults(
@@ -253,11 +261,13 @@ class GLM:
             cov=float(fitted.scale) * unscaled,
             scale=float(fitted.scale),
             known_scale=working.known_scale,
+            penalty=None if penalty is None else type(penalty).__name__,
             deviance=float(fitted.deviance),
             null_deviance=float(null.deviance),
             pearson_chi2=float(totals(held, fitted.params).pearson),
             llf=float(fitted.loglike),
             llnull=float(null.loglike),
+            null_level=float(null.params[0]),
             nobs=nobs,
             n_total=n_total,
             rank=rank,
@@ -269,10 +279,10 @@ class GLM:
             family_parameter_se=error,
             endog_names=self.endog_names,
             exog_names=self.frame.exog_names,
-            has_offset=self.frame.has_offset,
-            has_exposure=self.frame.has_exposure,
+            given=self.frame.given,
             method=method,
             cov_type="nonrobust",
+            cov_kwds={},
             use_t=False,
             model=self,
             working=working,
@@ -322,12 +332,11 @@ class GLM:
         exog None: in the sample, with its offset unless one is given.
         """
         frame = self.frame
-        needed = frame.has_offset or frame.has_exposure
         X = self.exog if exog is None else matched_columns(exog, self.exog_names)
         if exog is None and offset is None and exposure is None:
             shift = frame.offset
         else:
-            shift = total_offset(offset, exposure, needed, X.shape[0])
+            shift = total_offset(offset, exposure, frame.has_offset, X.shape[0])
         beta = checked_params(params, X.shape[1], "predict(params=...)")
         with float64():
             return np.asarray(prediction.predict(self.family, jnp.asarray(beta), X, shift, which))
@@ -346,6 +355,13 @@ class GLM:
         return float(
             loglike(self.family, problem.rows, jnp.asarray(self._scale_at(params, scale)), found)
         )
+
+    @float64()
+    def loglike_mu(self, mu: Any, scale: float = 1.0) -> float:
+        """The log-likelihood at means mu (n,); NaN where one is no mean of the family."""
+        rows, eta = self._at_means(mu, "GLM.loglike_mu(mu=...)")
+        found = deviance(self.family, rows, eta)
+        return float(loglike(self.family, rows, jnp.asarray(scale), found))
 
     @float64()
     def score(self, params: Any, scale: float | None = None) -> np.ndarray:
@@ -388,11 +404,31 @@ class GLM:
         return -self.information(params, scale, observed)
 
     @float64()
-    def estimate_scale(self, params: Any) -> float:
-        """Pearson's chi-squared over n - rank at params, n_trials included."""
-        problem, beta = self._at(params)
-        left = problem.rows.total_frequency - pivoted_qr(self.exog[self.frame.present]).kept.size
-        return float(totals(problem, beta).pearson / left)
+    def estimate_scale(self, mu: Any) -> float:
+        """Pearson's chi-squared over n - rank at means mu (n,), n_trials included."""
+        rows, eta = self._at_means(mu, "GLM.estimate_scale(mu=...)")
+        left = rows.total_frequency - pivoted_qr(self.exog[self.frame.present]).kept.size
+        return float(pearson(self.family, rows, eta) / left)
+
+    @float64()
+    def score_test(
+        self, params_constrained: Any, k_constraints: int | None = None, exog_extra: Any = None
+    ) -> ScoreTest:
+        """Rao's test that constraints hold, from coefficients (p,) fitted under them.
+
+        Of `k_constraints` equations; or, with exog_extra (n, k), that these columns add nothing,
+        params_constrained being those of exog. Expected information; the scale is 1 where it is
+        known, else Pearson's at params_constrained.
+        """
+        if (k_constraints is None) == (exog_extra is None):
+            raise ValueError("GLM.score_test: pass one of k_constraints=... and exog_extra=... .")
+        problem, beta = self._at(params_constrained)
+        if exog_extra is not None:
+            extra = extra_columns(exog_extra, self.nobs)
+            k_constraints = extra.shape[1]
+            problem = self._problem(np.column_stack([self.exog, extra]))
+            beta = jnp.append(beta, jnp.zeros(k_constraints))
+        return jax.tree.map(np.asarray, score_test_at(problem, beta, k_constraints))
 
     def _at(self, params: Any) -> tuple[Problem, jax.Array]:
         """The problem in the user's columns, and coefficients of it."""
@@ -404,13 +440,23 @@ class GLM:
         beta = checked_params(params, self.exog.shape[1], "GLM: params")
         return self._problem(self.exog), jnp.asarray(beta)
 
+    def _at_means(self, mu: Any, what: str) -> tuple[Rows, jax.Array]:
+        """The rows without an offset, and the linear predictors of these means."""
+        mu = checked_means(mu, self.nobs, what)
+        rows = self._problem(np.ones((self.nobs, 1))).rows
+        filled = np.append(mu, np.full(rows.y.shape[0] - self.nobs, mu[0]))
+        rows = dataclasses.replace(rows, offset=None)
+        return rows, rows.eta(self.family.link.g(jnp.asarray(filled)))
+
     def _eta(self, problem: Problem, beta: jax.Array) -> jax.Array:
         return problem.rows.eta(problem.design.predictor(beta))
 
     def _scale_at(self, params: Any, scale: float | None) -> float:
         if scale is not None:
             return float(scale)
-        return 1.0 if self.family.fixed_scale else self.estimate_scale(params)
+        if self.family.fixed_scale:
+            return 1.0
+        return self.estimate_scale(self.predict(params))
 
     @float64()
     def detect_separation(self) -> Separation:
@@ -422,48 +468,6 @@ class GLM:
         return detect_separation(
             self.exog, self.endog, self.family, n_trials=frame.n_trials, weights=weights
         )
-
-
-def _as_family(family: Family | type[Family] | str | None) -> Family:
-    if family is None:
-        return families.Gaussian()
-    if isinstance(family, str):
-        if family not in FAMILIES:
-            close = difflib.get_close_matches(family.lower(), FAMILIES, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"GLM(family={family!r}): allowed are {', '.join(FAMILIES)}.{hint}")
-        return FAMILIES[family]()
-    family = family() if isinstance(family, type) else family
-    if getattr(family, "in_support", None) is None:
-        raise TypeError(
-            f"GLM(family=...): {type(family).__name__}; allowed are the families of "
-            f"jaxglm.families and their names, {', '.join(FAMILIES)}."
-        )
-    return family
-
-
-def _as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
-    if method not in METHODS:
-        raise ValueError(f"GLM.fit(method={method!r}): allowed are {', '.join(METHODS)}.")
-    if tol is not None and not (np.isfinite(tol) and tol > 0):
-        raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0.")
-    if int(maxiter) != maxiter or maxiter < 1:
-        raise ValueError(f"GLM.fit(maxiter={maxiter}): allowed are integers >= 1.")
-    if method == "IRLS":
-        return IRLS(tol, maxiter)
-    newton = Newton(tol, maxiter)
-    return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
-
-
-def _solve(working: Working, start: np.ndarray | None, solver: Solver) -> Working:
-    """Fit the problem; warns unless the fit converged."""
-    start = None if start is None else jnp.asarray(start)
-    fitted = solve_prepared(working.problem, jnp.asarray(False), start, working.dispersion, solver)
-    status = Status(int(fitted.status))
-    if status != Status.converged:
-        text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"
-        warnings.warn(text, FitWarning, stacklevel=4)
-    return dataclasses.replace(working, fitted=fitted)
 
 
 def _turn(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:

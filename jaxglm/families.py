@@ -26,12 +26,8 @@ from jaxglm._likelihood import (
     xlog_ratio,
     xlogx,
 )
-from jaxglm._special import (
-    nb_log_norm,
-    stirling_remainder,
-    tweedie_deviance,
-    tweedie_log_density,
-)
+from jaxglm._loggamma import nb_log_norm, stirling_remainder
+from jaxglm._special import tweedie_deviance, tweedie_log_density
 from jaxglm._types import (
     CLOSED_UNIT,
     NONNEGATIVE,

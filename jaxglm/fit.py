@@ -19,9 +19,10 @@ import numpy as np
 
 from jaxglm._types import Array, ArrayLike, record
 from jaxglm.designs import Design, as_design, widest_row
-from jaxglm.dispersion import Dispersion, as_dispersion, estimate, joint_solve
+from jaxglm.dispersion import Dispersion, as_dispersion, estimate
 from jaxglm.families import Family, Gaussian
 from jaxglm.implicit import guard
+from jaxglm.joint import joint_solve
 from jaxglm.linalg import inverse_pd
 from jaxglm.links import Identity
 from jaxglm.model import Problem, Rows, faint_weight, loglike, totals

@@ -39,8 +39,8 @@ def float64() -> Iterator[None]:
 class Frame:
     """A model's data as float64 arrays of n rows, and the names of its columns.
 
-    `offset` includes log(exposure). `has_offset` tells whether either was given, `rows` which rows
-    of the input were kept.
+    `offset` includes log(exposure). `given` names the arguments besides endog and exog, `rows` are
+    the rows of the input that were kept.
     """
 
     endog: np.ndarray
@@ -51,8 +51,7 @@ class Frame:
     n_trials: np.ndarray | None
     endog_name: str
     exog_names: tuple[str, ...]
-    has_offset: bool
-    has_exposure: bool
+    given: tuple[str, ...]
     rows: np.ndarray
 
     @property
@@ -62,6 +61,11 @@ class Frame:
         for weight in (self.freq_weights, self.var_weights, self.n_trials):
             present &= True if weight is None else weight > 0
         return present
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether the linear predictor is shifted."""
+        return self.offset is not None
 
     @property
     def fractions_without_trials(self) -> np.ndarray:
@@ -128,8 +132,7 @@ def read_frame(
         n_trials=columns["n_trials"],
         endog_name=_response_name(endog),
         exog_names=column_names(exog, X),
-        has_offset=offset is not None,
-        has_exposure=exposure is not None,
+        given=tuple(name for name, value in rows.items() if value is not None),
         rows=np.flatnonzero(keep),
     )
 

@@ -29,6 +29,7 @@ __all__ = [
     "likelihood_ratio",
     "score_test",
     "score_test_at",
+    "upper_tail",
     "wald",
 ]
 
@@ -149,9 +150,9 @@ def _wald(params: Array, cov: Array, R: Array, q: Array, df: ArrayLike | None) -
     statistic = jnp.where(contradiction | ~jnp.all(jnp.isfinite(values)), jnp.nan, statistic)
     rank = jnp.sum(kept).astype(statistic.dtype)
     if df is None:
-        return WaldTest(statistic, rank, jnp.full_like(rank, jnp.inf), _tail(statistic, rank))
+        return WaldTest(statistic, rank, jnp.full_like(rank, jnp.inf), upper_tail(statistic, rank))
     f = statistic / rank
-    return WaldTest(f, rank, jnp.asarray(df, rank.dtype), _tail(f, rank, df))
+    return WaldTest(f, rank, jnp.asarray(df, rank.dtype), upper_tail(f, rank, df))
 
 
 def likelihood_ratio(
@@ -164,7 +165,8 @@ def likelihood_ratio(
     `known_scale`: whether it was not estimated; None: by family. Where a parameter of the family
     differs between the fits (negative binomial with alpha estimated) chi2 is 2 (l1 - l0).
 
-    Raises if `full` has no more coefficients than `restricted`, or a larger deviance.
+    Both must be maximum likelihood: a penalty's deviance is no minimum, and has no such law. Raises
+    if `full` has no more coefficients than `restricted`, or a larger deviance.
     """
     df = restricted.df_resid - full.df_resid
     deviance = restricted.deviance - full.deviance
@@ -177,7 +179,7 @@ def likelihood_ratio(
     _require_nested(df, chi2)
     denominator = jnp.full_like(df, jnp.inf) if known else full.df_resid
     f = chi2 / df
-    pvalue, f_pvalue = _tail(chi2, df), _tail(f, df, denominator)
+    pvalue, f_pvalue = upper_tail(chi2, df), upper_tail(f, df, denominator)
     return LikelihoodRatioTest(deviance, df, denominator, scale, chi2, pvalue, f, f_pvalue)
 
 
@@ -224,7 +226,7 @@ def _score_test_at(
     score, inverse = penalised_score(problem, params), inverse_pd(sums.information)
     statistic = score @ highest(inverse, score) / scale
     z = score * jnp.sqrt(jnp.diagonal(inverse) / scale)
-    return ScoreTest(statistic, df, _tail(statistic, df), z, two_sided_normal(z))
+    return ScoreTest(statistic, df, upper_tail(statistic, df), z, two_sided_normal(z))
 
 
 def adjust_pvalues(p: ArrayLike, method: Literal["bh", "holm", "bonferroni"] = "bh") -> Array:
@@ -249,6 +251,13 @@ def adjust_pvalues(p: ArrayLike, method: Literal["bh", "holm", "bonferroni"] = "
         raised = jax.lax.cummin(filled, axis=p.ndim - 1, reverse=True)
     back = jnp.take_along_axis(jnp.minimum(raised, 1.0), jnp.argsort(order, axis=-1), axis=-1)
     return jnp.where(jnp.isnan(p), jnp.nan, back)
+
+
+@jax.jit
+def upper_tail(statistic: Array, df: Array, denominator: ArrayLike | None = None) -> Array:
+    """P(F > statistic), or chi-squared's where the denominator is None; NaN of a NaN."""
+    tail = chi2_sf(statistic, df) if denominator is None else f_sf(statistic, df, denominator)
+    return jnp.where(jnp.isnan(statistic), jnp.nan, tail)
 
 
 def _equations(R: ArrayLike, q: ArrayLike, params: Array) -> tuple[Array, Array]:
@@ -308,11 +317,4 @@ def _score_test(
     statistic = score @ highest(inverse_pd(information), score) / phi
     df = jnp.asarray(extra.shape[1], phi.dtype)
     z = score / jnp.sqrt(phi * jnp.diagonal(information))
-    return ScoreTest(statistic, df, _tail(statistic, df), z, two_sided_normal(z))
-
-
-@jax.jit
-def _tail(statistic: Array, df: Array, denominator: ArrayLike | None = None) -> Array:
-    """P(F > statistic), or chi-squared's where the denominator is None; NaN of a NaN."""
-    tail = chi2_sf(statistic, df) if denominator is None else f_sf(statistic, df, denominator)
-    return jnp.where(jnp.isnan(statistic), jnp.nan, tail)
+    return ScoreTest(statistic, df, upper_tail(statistic, df), z, two_sided_normal(z))

@@ -35,9 +35,10 @@ class Search:
     """One limit being looked for, as a distance t > 0 from the estimate."""
 
     trial: Array  # the distance to try next
-    beta: Array  # coefficients (p,) at the last trial
+    beta: Array  # coefficients (p,) at `last`
     last: Array  # the last trial whose root can be trusted
     root: Array  # the root there
+    inner: Array  # coefficients (p,) at `low`
     low: Array  # the largest distance known to be inside
     high: Array  # the smallest that is outside, or where the fit failed; inf before one is
     outside_seen: Array  # whether a sound fit was ever outside
@@ -147,15 +148,18 @@ def _limit(
 
     def advance(now: Search) -> Search:
         target = params + side * now.trial * unit
-        reached = side * (now.beta[j] - params[j])
-        start = now.beta + side * (now.trial - reached) * drift
+        # From the nearest of the two: after a fit that failed far out, that is the inner one.
+        near = jnp.where(now.trial - now.low <= jnp.abs(now.last - now.trial), now.inner, now.beta)
+        start = near + (target[j] - near[j]) * drift
         found = fit_held(problem, 1.0 - unit, target, start, solver)
         value = root(problem, fitted, found.params, j)
         sound = found.status == int(Status.converged)
         return _judge(now, found.params, value, sound, cutoff)
 
-    first = cutoff * fitted.bse[j]
-    first = jnp.where((first > 0) & jnp.isfinite(first), first, 1.0 + jnp.abs(params[j]))
+    # The standard error of a separated coefficient is no distance; the coefficient itself is.
+    first, other = cutoff * fitted.bse[j], 1.0 + jnp.abs(params[j])
+    telling = (first > 0) & ((first < other) | (fitted.status != int(Status.separated)))
+    first = jnp.where(telling & jnp.isfinite(first), first, other)
     done = jax.lax.while_loop(lambda now: now.running, advance, _start(first, params))
     return params[j] + side * done.limit
 
@@ -167,6 +171,7 @@ def _start(first: Array, params: Array) -> Search:
         beta=params,
         last=zero,
         root=zero,
+        inner=params,
         low=zero,
         high=jnp.full_like(first, jnp.inf),
         outside_seen=jnp.asarray(False),
@@ -208,6 +213,7 @@ def _judge(now: Search, beta: Array, value: Array, sound: Array, cutoff: Array) 
         beta=jnp.where(trusted, beta, now.beta),
         last=jnp.where(trusted, now.trial, now.last),
         root=jnp.where(trusted, value, now.root),
+        inner=jnp.where(inside, beta, now.inner),
         low=low,
         high=high,
         outside_seen=outside_seen,

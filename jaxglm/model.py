@@ -55,13 +55,22 @@ class Rows:
         return v if self.prior is None else self.prior * v
 
     @property
+    def replicates(self) -> tuple[Array, Array]:
+        """(v m, f): the weight of one replicate and how many there are; 0 in rows gone."""
+        one = jnp.ones_like(self.y)
+        if self.prior is None:
+            return one, one
+        present = self.prior > 0
+        frequency = one if self.freq_weights is None else self.freq_weights
+        weight = jnp.where(present, self.prior, 0.0) / jnp.where(present, frequency, 1.0)
+        return weight, jnp.where(present, frequency, 0.0)
+
+    @property
     def total_frequency(self) -> Array:
         """The number of observations: the sum of freq_weights over rows that count."""
         if self.prior is None:
             return jnp.asarray(self.y.shape[0], self.y.dtype)
-        one = jnp.ones_like(self.y)
-        frequency = one if self.freq_weights is None else self.freq_weights
-        return jnp.sum(jnp.where(self.prior > 0, frequency, 0.0))
+        return jnp.sum(self.replicates[1])
 
 
 @record

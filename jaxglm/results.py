@@ -34,7 +34,7 @@ from jaxglm.model import loglike
 from jaxglm.predictive import Predictive
 from jaxglm.solvers import Status
 from jaxglm.storage import read_results, state_of, write_results
-from jaxglm.summaries import summarize
+from jaxglm.summaries import SHIFTS, summarize
 from jaxglm.working import Working, as_fit, fitted_means, per_row, pseudo_rsquared
 
 __all__ = ["FitWarning", "GLMResults"]
@@ -48,6 +48,8 @@ class GLMResults:
     df_resid = n_total - rank, df_model = rank - 1 (rank without a constant), df_null counts the
     null model's. null_deviance and llnull are those of the intercept (of linkinv(offset) where the
     design has no constant), with the null model's own scale. z and chi-squared unless `use_t`.
+    penalty: its class's name. family_parameter_se: 0 where the parameter was given. given: which
+    of the offset and the weights were.
     """
 
     params: np.ndarray
@@ -55,11 +57,13 @@ class GLMResults:
     cov: np.ndarray
     scale: float
     known_scale: bool
+    penalty: str | None
     deviance: float
     null_deviance: float
     pearson_chi2: float
     llf: float
     llnull: float
+    null_level: float
     nobs: int
     n_total: float
     rank: int
@@ -71,10 +75,10 @@ class GLMResults:
     family_parameter_se: float
     endog_names: str
     exog_names: tuple[str, ...]
-    has_offset: bool
-    has_exposure: bool
+    given: tuple[str, ...]
     method: str
     cov_type: str
+    cov_kwds: dict[str, Any]
     use_t: bool
     model: Any = None
     working: Working | None = None
@@ -142,14 +146,17 @@ class GLMResults:
         chosen = intervals.profile_interval if method == "profile" else intervals.score_interval
         return working.spread(np.asarray(chosen(problem, fitted, alpha, df)))
 
-    def cov_params(self) -> np.ndarray:
-        """The covariance (p, p) of the coefficients, of the kind `cov_type`."""
-        return self.cov
+    def cov_params(self, r_matrix: Any = None) -> np.ndarray:
+        """The covariance (p, p) of the coefficients, of the kind `cov_type`, or of R params."""
+        if r_matrix is None:
+            return self.cov
+        R = np.asarray(r_matrix, dtype=np.float64)
+        return R @ np.nan_to_num(self.cov) @ R.T
 
     @float64()
     def with_covariance(
         self,
-        cov_type: str = "nonrobust",
+        cov_type: str | None = None,
         *,
         use_t: bool | None = None,
         groups: Any = None,
@@ -158,28 +165,24 @@ class GLMResults:
         use_correction: bool = True,
         bread: str = "expected",
     ) -> GLMResults:
-        """The same fit with another covariance.
+        """The same fit with another covariance; None: with another `use_t` alone.
 
         "nonrobust": expected information; "observed"; "HC0" to "HC4" as R's sandwich; "cluster":
         `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`, as Stata's
         regress and statsmodels, and df_resid_inference G - 1; "HAC": `maxlags`, with n/(n - k)
         where `use_correction`. bread: "expected" (R) or "observed" information (statsmodels).
+        What was used is kept in `cov_kwds`, of the groups their number.
         """
         use_t = self.use_t if use_t is None else use_t
-        if cov_type == self.cov_type and groups is None and maxlags is None:
+        if cov_type is None or cov_type == self.cov_type == "nonrobust":
             return dataclasses.replace(self, use_t=use_t)
-        working, df = self.need_data("cov_type"), self.df_resid
-        if cov_type == "cluster":
-            length = working.problem.design.shape[0]
-            groups, count = arguments.cluster_labels(groups, self.model.frame.present, length)
-            df = float(count - 1)
-        cov = working.chosen_covariance(cov_type, groups, maxlags, kernel, use_correction, bread)
+        options = {"maxlags": maxlags, "kernel": kernel, "bread": bread}
+        options |= {"groups": groups, "use_correction": use_correction}
+        working = self.need_data("with_covariance")
+        cov, used = working.chosen_covariance(cov_type, options, self.model.frame.present)
+        df = float(used["n_groups"] - 1) if "n_groups" in used else self.df_resid
         return dataclasses.replace(
-            self,
-            cov=cov,
-            cov_type=cov_type,
-            use_t=use_t,
-            df_resid_inference=df,
+            self, cov=cov, cov_type=cov_type, cov_kwds=used, use_t=use_t, df_resid_inference=df
         )
 
     @property
@@ -206,8 +209,9 @@ class GLMResults:
         """aic, bic or qaic, with dk_params more parameters and the likelihood at `scale`.
 
         R's AIC of Gaussian, Gamma and InverseGaussian is "aic" with scale = deviance / n_total and
-        dk_params = 1. qaic = -2 llf(scale=1) / scale + 2 (rank + dk_params), at `scale` or the
-        fitted one.
+        dk_params = 1; in the last two R takes precision weights for repeated rows, so its number is
+        that of the fit with freq_weights in the place of var_weights. qaic = -2 llf(scale=1) /
+        scale + 2 (rank + dk_params), at `scale` or the fitted one.
         """
         k = self.rank + dk_params
         if crit == "qaic":
@@ -220,7 +224,7 @@ class GLMResults:
 
     @float64()
     def llf_scaled(self, scale: float | None = None) -> float:
-        """The log-likelihood at the fitted coefficients and another scale."""
+        """The log-likelihood at the fitted coefficients and another scale; needs the data."""
         working = self.need_data("llf_scaled")
         fitted, rows = working.fitted, working.problem.rows
         phi = jnp.asarray(self.scale if scale is None else scale)
@@ -242,6 +246,16 @@ class GLMResults:
         return means if present.all() else np.where(present, means, self.predict())
 
     fittedvalues = mu
+
+    @property
+    @float64()
+    def null(self) -> np.ndarray:
+        """The null model's means (n,)."""
+        self.need_data("null")
+        shift = self.model.frame.offset
+        eta = self.null_level + (np.zeros(self.model.nobs) if shift is None else shift)
+        return np.asarray(self.family.link.inverse(eta))
+
     _present_means = per_row(fitted_means)
     resid_response = per_row(diagnostics.resid_response)
     resid_working = per_row(diagnostics.resid_working)
@@ -261,10 +275,8 @@ class GLMResults:
     @float64()
     def resid_partial(self, centre: bool = True) -> np.ndarray:
         """Partial residuals (n, p), as R's residuals(type = "partial"); NaN where aliased."""
-        working = self.need_data("resid_partial")
-        problem, fitted = working.in_columns(self.model.exog)
-        found = diagnostics.resid_partial(problem, fitted, centre=centre)
-        return working.spread(np.asarray(found)[: self.model.nobs].T).T
+        found = self.need_data("resid_partial").resid_partial(self.model.exog, centre)
+        return found[: self.model.nobs]
 
     @float64()
     def get_influence(self) -> diagnostics.Influence:
@@ -376,34 +388,25 @@ class GLMResults:
 
         hypothesis: R (k, p) or (p,), or text such as "x1 = x2 = 0" or "x1 + 2*x2 = 1, x3 = 0".
         """
-        R, q = arguments.hypothesis(self.exog_names, hypothesis, q)
-        params, cov = self._estimable()
-        return jax.tree.map(float, wald(params, cov, R, q, self.df_test))
+        return jax.tree.map(float, wald(*self._equations(hypothesis, q), self.df_test))
 
     @float64()
     def f_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
         """`wald_test` by F on df_resid_inference."""
-        R, q = arguments.hypothesis(self.exog_names, hypothesis, q)
-        params, cov = self._estimable()
-        return jax.tree.map(float, wald(params, cov, R, q, self.df_resid_inference))
+        return jax.tree.map(float, wald(*self._equations(hypothesis, q), self.df_resid_inference))
 
     def wald_test_terms(self, terms: dict[str, Any] | None = None) -> dict[str, WaldTest]:
         """`wald_test` that all coefficients of a term are 0, for each; terms as in `anova`.
 
         By default each coefficient but the constant's is a term. Aliased ones have no part in it.
         """
-        constant = {"const", "Intercept", "(Intercept)"}
-        given = {n: [n] for n in self.exog_names if n not in constant} if terms is None else terms
-        columns = arguments.term_columns(self.exog_names, given)
-        eye, there = np.eye(len(self.params)), ~self.aliased
-        kept = {term: [j for j in js if there[j]] for term, js in columns.items()}
-        return {term: self.wald_test(eye[js]) for term, js in kept.items() if js}
+        eye, columns = np.eye(len(self.params)), arguments.tested_columns(self, terms)
+        return {term: self.wald_test(eye[js]) for term, js in columns.items()}
 
     @float64()
     def t_test(self, hypothesis: Any, q: Any = None, alpha: float = 0.05) -> Contrasts:
         """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
-        R, q = arguments.hypothesis(self.exog_names, hypothesis, q)
-        params, cov = self._estimable()
+        params, cov, R, q = self._equations(hypothesis, q)
         found = contrasts(params, cov, R, 0.0 if q is None else q, self.df_test, alpha)
         return jax.tree.map(np.asarray, found)
 
@@ -411,7 +414,7 @@ class GLMResults:
     def compare_lr_test(self, restricted: GLMResults) -> LikelihoodRatioTest:
         """The likelihood-ratio test against a model nested in this one, by chi-squared and F.
 
-        Raises unless both were fitted to as many rows, with the same family.
+        Raises unless both were fitted to as many rows, with the same family and no penalty.
         """
         arguments.require_comparable(self, restricted)
         pair = as_fit(restricted), as_fit(self)
@@ -438,11 +441,7 @@ class GLMResults:
             raise ValueError(f"anova(kind={kind!r}): allowed are 'sequential', 'drop'.")
         working = self.need_data("anova")
         problem, fitted = working.in_columns(self.model.exog)
-        kept = list(working.factor.kept)
-        if terms is None:
-            terms = arguments.default_terms(self.exog_names, self.model.exog, kept)
-        columns = arguments.term_columns(self.exog_names, terms)
-        groups = [[kept.index(j) for j in js if j in kept] for js in columns.values()]
+        groups = arguments.term_groups(self, terms, list(working.factor.kept))
         table = sequential if kind == "sequential" else drop_one
         found = table(problem, fitted, groups, test=test, known_scale=self.known_scale)
         return jax.tree.map(np.asarray, found)
@@ -475,13 +474,16 @@ class GLMResults:
         """The fit as it was computed; raises where saved results have left it behind."""
         if self.working is None:
             raise ValueError(
-                f"{what}: needs the data, which saved results have left behind; refit."
+                f"{what}: needs the data, which save, pickle and remove_data leave behind; refit."
             )
         return self.working
 
     def _estimable(self) -> tuple[jax.Array, jax.Array]:
         """Coefficients and covariance with 0 for the aliased."""
         return jnp.asarray(np.nan_to_num(self.params)), jnp.asarray(np.nan_to_num(self.cov))
+
+    def _equations(self, hypothesis: Any, q: Any) -> tuple[Any, Any, Any, Any]:
+        return *self._estimable(), *arguments.hypothesis(self.exog_names, hypothesis, q)
 
     def _new_rows(self, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any]:
         """The design and offset (or None) to predict at; in the sample where none is given."""
@@ -492,5 +494,5 @@ class GLMResults:
                 return X, self.model.frame.offset
         else:
             X = arguments.matched_columns(exog, self.exog_names)
-        needed = self.has_offset or self.has_exposure
+        needed = not set(SHIFTS).isdisjoint(self.given)
         return X, arguments.total_offset(offset, exposure, needed, X.shape[0])

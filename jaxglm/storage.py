@@ -26,8 +26,9 @@ def state_of(results: Any) -> dict[str, Any]:
 def write_results(path: str | Path, state: dict[str, Any]) -> None:
     """Write the fields of a `GLMResults`; raises for a family that holds functions."""
     plain = {k: v for k, v in state.items() if k not in (*ARRAYS, "family", "model", "working")}
-    plain |= {"status": state["status"].name, "exog_names": list(state["exog_names"])}
-    text = json.dumps({"format": FORMAT, "fields": plain, "family": _describe(state["family"])})
+    plain |= {"status": state["status"].name}
+    content = {"format": FORMAT, "fields": plain, "family": _describe(state["family"])}
+    text = json.dumps(content, default=float)
     with open(path, "wb") as file:
         np.savez(file, text=np.array(text), **{k: state[k] for k in ARRAYS})
 
@@ -42,7 +43,8 @@ def read_results(path: str | Path) -> dict[str, Any]:
             f"load: {path} has format {content['format']}; this version reads {FORMAT}."
         )
     fields = content["fields"]
-    fields |= {"status": Status[fields["status"]], "exog_names": tuple(fields["exog_names"])}
+    fields |= {name: tuple(fields[name]) for name in ("exog_names", "given")}
+    fields |= {"status": Status[fields["status"]]}
     return fields | arrays | {"family": _build(families, content["family"])}
 
 

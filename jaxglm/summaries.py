@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from jaxglm._tables import Summary, coefficient_block, format_number, pairs_block
+
+SHIFTS = ("offset", "exposure")
+WEIGHTS = ("freq_weights", "var_weights", "n_trials")
 
 
 def summarize(results: Any, alpha: float) -> Summary:
@@ -24,31 +28,34 @@ def _status_note(results: Any) -> str:
 
 
 def _left(results: Any) -> list[tuple[str, str]]:
-    family = type(results.family)
+    family, link = type(results.family), results.family.link
     pairs = [
         ("Dep. Variable", results.endog_names),
         ("Model", "GLM"),
         ("Model Family", family.__name__),
-        ("Link Function", type(results.family.link).__name__),
+        ("Link Function", type(link).__name__),
+        *_parameters(link, "link "),
         ("Method", results.method),
         ("No. Iterations", str(results.n_iter)),
         ("Covariance Type", results.cov_type),
     ]
-    if family.unknown is not None:
-        name = family.unknown.field
-        value = format_number(float(getattr(results.family, name)))
+    for name, value in _parameters(results.family):
         error = results.family_parameter_se
-        pairs.append(
-            (name, value if np.isnan(error) else f"{value} (se {format_number(error, 3)})")
-        )
-    if results.has_offset or results.has_exposure:
-        used = [
-            name
-            for name, there in (("offset", results.has_offset), ("exposure", results.has_exposure))
-            if there
-        ]
-        pairs.append(("Offset", " + ".join(used)))
+        known = "fixed" if error == 0 else f"se {format_number(error, 3)}"
+        pairs.append((name, f"{value} ({known})"))
+    if results.penalty is not None:
+        pairs.append(("Penalty", results.penalty))
+    for title, names in (("Offset", SHIFTS), ("Weights", WEIGHTS)):
+        used = [name for name in results.given if name in names]
+        pairs += [(title, " + ".join(used))] if used else []
     return pairs
+
+
+def _parameters(row: Any, prefix: str = "") -> list[tuple[str, str]]:
+    """The numbers that a family or link holds, by name."""
+    values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
+    numbers = {k: v for k, v in values.items() if isinstance(v, float)}
+    return [(prefix + name, format_number(value)) for name, value in numbers.items()]
 
 
 def _right(results: Any) -> list[tuple[str, str]]:

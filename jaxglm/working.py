@@ -23,7 +23,7 @@ from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, is_concentrated
 from jaxglm.frames import FitWarning, Frame, float64
 from jaxglm.linalg import PivotedQR, inverse_pd, pivoted_qr, solve_triangular
-from jaxglm.model import Problem, Rows, loglike, penalised_score, totals
+from jaxglm.model import Problem, Rows, is_unrestricted, loglike, penalised_score, totals
 from jaxglm.solvers import Status
 from jaxglm.solvers.base import decrement_tolerance
 
@@ -31,6 +31,9 @@ MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
 COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC")
 # The share of a column not made up by earlier ones below which its coefficient is in doubt.
 NEARLY_DEPENDENT = 1e-8
+
+
+_totals, _score = jax.jit(totals), jax.jit(penalised_score)
 
 
 class Equations(NamedTuple):
@@ -79,6 +82,12 @@ class Working:
             return found
         return found + self.equations.origin.reshape(-1, *[1] * (found.ndim - 1))
 
+    def inner(self, beta: np.ndarray) -> np.ndarray:
+        """gamma (rank,) from beta (p,)."""
+        if self.equations is not None:
+            beta = self.equations.basis.T @ (beta - self.equations.origin)
+        return self.factor.r @ beta[self.factor.kept]
+
     def covariance(self, cov: Any) -> np.ndarray:
         """The covariance (p, p) of beta from that of gamma: R^-1 C R^-T, NaN where aliased."""
         kept, r = self.factor.kept, self.factor.r
@@ -90,35 +99,46 @@ class Working:
         return basis @ whole @ basis.T
 
     def chosen_covariance(
-        self, cov_type: str, groups: Any, maxlags: Any, kernel: str, adjust: bool, bread: str
-    ) -> np.ndarray:
-        """The covariance (p, p) of beta of the kind asked for."""
+        self, cov_type: str, options: dict[str, Any], present: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """The covariance (p, p) of beta of the kind asked for, and what of `options` it used."""
         require_cov_type(cov_type)
         problem, fitted = self.problem, self.fitted
+        used = _used_options(cov_type, options)
+        bread, adjust, lags = (options[name] for name in ("bread", "use_correction", "maxlags"))
         if cov_type in MODEL_BASED:
             cov = covariance.model_based(problem, fitted, MODEL_BASED[cov_type])
         elif cov_type in covariance.HETEROSCEDASTIC:
             cov = covariance.heteroscedastic(problem, fitted, cov_type, bread=bread)
         elif cov_type == "cluster":
-            kind = "HC1" if adjust else "HC0"
+            groups, count = cluster_labels(options["groups"], present, problem.design.shape[0])
+            used, kind = used | {"n_groups": count}, "HC1" if adjust else "HC0"
             cov = covariance.clustered(problem, fitted, groups, kind, adjust=adjust, bread=bread)
         else:
-            if maxlags is None:
+            if lags is None:
                 raise ValueError('cov_type="HAC": needs maxlags, a number >= 0.')
             cov = covariance.autocorrelated(
-                problem, fitted, maxlags, kernel, adjust=adjust, bread=bread
+                problem, fitted, lags, options["kernel"], adjust=adjust, bread=bread
             )
-        return self.covariance(cov)
+        return self.covariance(cov), used
 
-    def in_columns(self, X: np.ndarray) -> tuple[Problem, Fit]:
-        """The problem and its fit in terms of X's estimable columns, for what depends on them."""
-        if self.equations is not None:
+    def in_columns(self, X: np.ndarray, *, bound: bool = False) -> tuple[Problem, Fit]:
+        """The problem and its fit in terms of X's estimable columns, for what depends on them.
+
+        Equations are refused unless `bound`, and then all columns stay, whose coefficients are not
+        free to be fitted.
+        """
+        if self.equations is not None and not bound:
             raise ValueError(
-                "fit_constrained: profiles, tables of terms and partial residuals need a fit "
+                "fit_constrained: profile and score intervals and tables of terms need a fit "
                 "without equations."
             )
-        kept = self.factor.kept
+        kept = self.factor.kept if self.equations is None else np.arange(X.shape[1])
         problem = dataclasses.replace(self.problem, design=self.filled(X[:, kept]))
+        if self.equations is not None:
+            shift = problem.design.predictor(jnp.asarray(self.equations.origin))
+            rows = dataclasses.replace(problem.rows, offset=problem.rows.offset - shift)
+            problem = dataclasses.replace(problem, rows=rows)
         if problem.penalty is not None and not problem.penalty.adjusts:
             gamma = problem.penalty.matrix(kept.size, jnp.float64)
             beta = self.factor.r.T @ gamma @ self.factor.r
@@ -129,6 +149,12 @@ class Working:
             self.fitted, params=jnp.asarray(beta), cov_unscaled=jnp.asarray(cov)
         )
         return problem, fitted
+
+    def resid_partial(self, X: np.ndarray, centre: bool) -> np.ndarray:
+        """Partial residuals of the problem's rows in X's columns, NaN where aliased."""
+        problem, fitted = self.in_columns(X, bound=True)
+        found = np.asarray(diagnostics.resid_partial(problem, fitted, centre=centre))
+        return found if self.equations is not None else self.spread(found.T).T
 
     def filled(self, X: np.ndarray) -> Dense:
         """X as a design of the problem's length."""
@@ -146,7 +172,9 @@ class Working:
 
     def leave_one_out(self) -> diagnostics.LeaveOneOut:
         """The coefficients without each of the problem's rows, and the status of each refit."""
-        found = diagnostics.leave_one_out(self.problem, self.fitted)
+        given = self.dispersion
+        scale = given.kind if given.value is None else given.value
+        found = diagnostics.leave_one_out(self.problem, self.fitted, scale=scale)
         params = self.coefficients(np.asarray(found.params).T).T
         return diagnostics.LeaveOneOut(params, np.asarray(found.status))
 
@@ -190,7 +218,7 @@ def fit_at(problem: Problem, beta: Any, dispersion: Dispersion, estimated: float
     `converged` where they solve the score equations, else `max_steps` after no pass.
     """
     family, n = problem.family, problem.rows.total_frequency
-    sums, score = jax.jit(totals)(problem, beta), jax.jit(penalised_score)(problem, beta)
+    sums, score = _totals(problem, beta), _score(problem, beta)
     unscaled = inverse_pd(sums.information)
     scale = estimate(dispersion, problem, beta, sums, n - estimated)
     at = sums.deviance / n if is_concentrated(family) else scale
@@ -220,17 +248,35 @@ def null_model(rows: Rows, family: Family, dispersion: Dispersion, constant: boo
 
 
 def _null_level(alone: Problem, family: Family) -> Any:
-    """The intercept: of the weighted mean, or refitted where an offset shifts the means."""
+    """The intercept (1,): of the weighted mean, or refitted where an offset shifts the means."""
     rows = alone.rows
-    if rows.offset is not None:
-        return fit_rows(alone).params
     weight = rows.weigh(jnp.ones_like(rows.y))
     mean = jnp.sum(weight * rows.y) / jnp.sum(weight)
+    if rows.offset is not None:
+        start = family.link.g(mean) - jnp.sum(weight * rows.offset) / jnp.sum(weight)
+        found = _scored_level(alone, start[None]) if is_unrestricted(family) else None
+        return fit_rows(alone).params if found is None else found
     # A mean on the edge of the mean space has an infinite linear predictor: stop just short.
     space = family.mean_space
     tiny = float(np.finfo(np.float64).tiny)
     mean = jnp.clip(mean, space.low + tiny, space.high - 1e-16) if space.bounded else mean
     return family.link.g(mean)[None]
+
+
+def _scored_level(alone: Problem, start: jax.Array) -> jax.Array | None:
+    """The intercept by Fisher scoring from `start`, or None; compiles what `fit_at` needs alone."""
+    best, least, level, step = start, np.inf, start, jnp.zeros_like(start)
+    for _ in range(100):
+        sums = _totals(alone, level)
+        if sums.deviance <= least or sums.deviance - least <= 1e-10 * least:
+            best, least = level, float(sums.deviance)
+            step = _score(alone, best) / sums.information[0]
+            if abs(step[0]) <= 1e-13 * (1.0 + abs(best[0])):
+                return best + step
+        else:
+            step = 0.5 * step
+        level = best + step
+    return None
 
 
 def fit_rows(problem: Problem) -> Fit:
@@ -288,6 +334,28 @@ def pseudo_rsquared(kind: str, full: float, null: float, n: float) -> float:
         return float(np.expm1(gain) / np.expm1(2.0 * null / n))
     allowed = "'cs', 'mcf', 'nagelkerke', 'd2'"
     raise ValueError(f"pseudo_rsquared(kind={kind!r}): allowed are {allowed}.")
+
+
+def _used_options(cov_type: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Those that a covariance takes, but groups; raises for groups or lags that it does not."""
+    own = {"cluster": ("groups", "use_correction"), "HAC": ("maxlags", "kernel", "use_correction")}
+    taken = own.get(cov_type, ())
+    for name in ("groups", "maxlags"):
+        if options[name] is not None and name not in taken:
+            raise ValueError(f"{name}: the covariance {cov_type!r} takes none.")
+    taken += () if cov_type in MODEL_BASED else ("bread",)
+    return {name: options[name] for name in taken if name != "groups"}
+
+
+def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.ndarray, int]:
+    """Labels for rows filled up to `length`, and the number of clusters (the fewer of two ways)."""
+    if groups is None:
+        raise ValueError('cov_type="cluster": needs groups, (n,) or (n, 2).')
+    labels, n = np.asarray(groups), len(present)
+    if labels.shape[:1] != (n,):
+        raise ValueError(f"groups: shape {labels.shape}; allowed are ({n},) and ({n}, 2).")
+    counts = [np.unique(column[present]).size for column in np.atleast_2d(labels.T)]
+    return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
 
 
 def require_cov_type(cov_type: str) -> None:

@@ -267,6 +267,17 @@ def relative_error(got, wanted):
     return float(np.max(np.abs(got - wanted) / scale, initial=0.0))
 
 
+def close(got, wanted, rtol=1e-10, atol=0.0):
+    """Assert that two arrays agree."""
+    np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=rtol, atol=atol)
+
+
 def as_arrays(*values):
     """The values as JAX arrays of the default floating dtype."""
     return tuple(jnp.asarray(v, jnp.result_type(float)) for v in values)
+
+
+def richardson(f, h=5e-3):
+    """The derivative of f at 0 from central differences at h, h/2 and h/4, error of order h^6."""
+    wide, middle, narrow = ((f(s) - f(-s)) / (2 * s) for s in (h, h / 2, h / 4))
+    return (64 * narrow - 20 * middle + wide) / 45

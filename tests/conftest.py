@@ -5,14 +5,24 @@ With JAX_ENABLE_X64=0 only the tests marked ``dtype`` run: those that hold in ei
 
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 
-os.environ.setdefault("JAX_ENABLE_X64", "1")
+# Nearly all of the suite's time is compilation, and small problems need no optimised code.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1"
+if version("jaxlib").startswith("0.10."):  # later ones know no such flag, and stop at it
+    QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
 
-import jax  # noqa: E402  (reads JAX_ENABLE_X64 when it is imported)
+os.environ.setdefault("JAX_ENABLE_X64", "1")
+os.environ.setdefault("XLA_FLAGS", QUICK_TO_COMPILE)
+
+import jax  # noqa: E402  (reads the environment when it is imported)
 import pytest  # noqa: E402
 
 REFERENCE = Path(__file__).parent / "reference"
+MEMORY_MAPS = Path("/proc/self/maps")
+# A third of what Linux allows a process.
+MANY_MAPS = 20_000
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -32,6 +42,22 @@ def pytest_collection_modifyitems(config, items):
     left_out = [item for item in items if not item.get_closest_marker("dtype")]
     items[:] = [item for item in items if item.get_closest_marker("dtype")]
     config.hook.pytest_deselected(items=left_out)
+
+
+def has_many_programs() -> bool:
+    """Whether compiled programs, some memory maps each, near the system's limit."""
+    try:
+        return MEMORY_MAPS.read_bytes().count(b"\n") > MANY_MAPS
+    except OSError:  # no such file, hence no way to tell
+        return True
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgets_programs():
+    """Drop what a module compiled before a process has more maps than it may."""
+    yield
+    if has_many_programs():
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "jaxglm"
 # Each module imports from the lines above its own only; neighbours on a line know nothing of each
 # other. `jaxglm` itself, which names everything, is the roof.
 FLOORS = [
-    ("_types",),
+    ("_types", "_loggamma"),
     ("_special", "_tables"),
     ("_likelihood", "links"),
     ("family",),
@@ -34,6 +34,7 @@ FLOORS = [
     ("solvers",),
     ("implicit",),
     ("dispersion",),
+    ("joint",),
     ("fit",),
     ("batch", "submodels"),
     ("distributions",),

@@ -242,6 +242,20 @@ def test_penalties_enter_the_bread_and_not_the_meat(penalty):
     assert error(covariance.heteroscedastic(problem, fitted), inverse @ meat @ inverse) < 1e-10
 
 
+def test_observed_information_holds_a_bias_penalty_at_the_scale():
+    data = cases.small()
+    family = families.Gaussian(links.Log())
+    problem, fitted = both(data.X, data.positive, family, penalty=Jeffreys())
+
+    def log_posterior(beta):
+        mu = jnp.exp(data.X @ beta)
+        prior = 0.5 * jnp.linalg.slogdet((data.X.T * mu[None] ** 2) @ data.X)[1]
+        return prior - jnp.sum((data.positive - mu) ** 2) / (2.0 * fitted.scale)
+
+    wanted = np.linalg.inv(-jax.hessian(log_posterior)(fitted.params))
+    assert error(covariance.model_based(problem, fitted, "observed"), wanted) < 1e-9
+
+
 def test_leverage_one_gives_nan_and_no_number():
     data = cases.small()
     X = np.column_stack([data.X, np.arange(30) == 7])

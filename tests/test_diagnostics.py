@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import reference
 
-from jaxglm import diagnostics, families, links
+from jaxglm import diagnostics, families, links, penalties
 from jaxglm._special import hyp2f1_anscombe, incomplete_beta_23
 from jaxglm.fit import Fit, Status, fit, prepare
 
@@ -203,6 +203,17 @@ def test_leave_one_out_equals_refits():
         given = {k: v[rest] for k, v in weights.items()}
         refit = fit(data.X[rest], data.positive[rest], family, **given)
         assert error(left.params[i], refit.params) < 1e-9
+
+
+@pytest.mark.parametrize("scale", (0.5, "dev"))
+def test_leave_one_out_finds_the_scale_of_a_bias_penalty_as_the_fit_did(scale):
+    data, rest = cases.small(), np.arange(30) != 13
+    given = {"family": families.Gaussian(links.Log()), "penalty": penalties.Jeffreys()}
+    problem, _ = prepare(data.X, data.positive, **given)
+    fitted = fit(data.X, data.positive, **given, scale=scale)
+    left = diagnostics.leave_one_out(problem, fitted, scale=scale)
+    refit = fit(data.X[rest], data.positive[rest], **given, scale=scale)
+    assert error(left.params[13], refit.params) < 1e-9
 
 
 def test_leave_one_out_takes_one_replicate():

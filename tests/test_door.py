@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from cases import small
+from cases import close, small
 
 import jaxglm
 from jaxglm import FitWarning, Status, families, links, solvers
@@ -19,10 +19,6 @@ from jaxglm.submodels import fit_constrained
 
 N = 24
 DATA = small(N)
-
-
-def close(got, wanted, rtol=1e-10, atol=0.0):
-    np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=rtol, atol=atol)
 
 
 @cache
@@ -214,6 +210,7 @@ def test_equations_that_hold_change_nothing():
     close(held.params, params, rtol=1e-9)
     close(held.deviance, gamma().deviance)
     assert held.bse[1] == 0.0
+    close(held.resid_partial(), gamma().resid_partial(), atol=1e-9)
     close(held.null_deviance, gamma().null_deviance, rtol=1e-9)
     robust = held.with_covariance("HC0")
     assert np.isfinite(robust.bse).all() and robust.bse[0] > 0
@@ -281,7 +278,36 @@ def test_score_and_information_are_derivatives_of_the_loglikelihood(results):
 def test_the_gaussian_loglikelihood_is_concentrated():
     results = jaxglm.GLM(DATA.gaussian, DATA.X).fit()
     close(results.model.loglike(results.params), results.llf)
-    close(results.model.estimate_scale(results.params), results.scale)
+    close(results.model.estimate_scale(results.mu), results.scale)
+
+
+def test_means_have_the_likelihood_of_their_coefficients():
+    for results in (poisson(), gamma()):
+        model, scale = results.model, results.scale
+        close(model.loglike_mu(results.mu, scale), model.loglike(results.params, scale))
+        close(model.estimate_scale(results.mu), results.pearson_chi2 / results.df_resid)
+    with pytest.raises(ValueError, match=r"loglike_mu\(mu=...\): shape \(3,\); allowed is \(24,\)"):
+        gamma().model.loglike_mu(gamma().params)
+
+
+def test_score_tests_of_the_model_are_those_of_its_submodels():
+    model = gamma().model
+    smaller = jaxglm.GLM(
+        *(DATA.positive, DATA.X[:, :2], model.family),
+        offset=DATA.offset,
+        var_weights=DATA.weights,
+    )
+    fit = smaller.fit()
+    added = smaller.score_test(fit.params, exog_extra=DATA.X[:, 2])
+    held = model.score_test(np.append(fit.params, 0.0), k_constraints=1)
+    for found in (added, held):
+        close(found.statistic, fit.score_test(DATA.X[:, 2]).statistic, rtol=1e-8)
+        close(found.pvalue, fit.score_test(DATA.X[:, 2]).pvalue, rtol=1e-8)
+    bound = model.fit_constrained("x1 = x2")
+    equal = model.score_test(bound.params, 1)
+    assert equal.df == 1 and 0 < equal.pvalue < 1
+    with pytest.raises(ValueError, match="one of k_constraints=... and exog_extra"):
+        model.score_test(fit.params)
 
 
 def test_the_model_predicts_at_any_coefficients():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import close, data_of, family_of
 from conftest import reference
 from scipy import stats
 
@@ -18,36 +19,14 @@ from jaxglm.prediction import (
     simulated_intervals,
 )
 
-FAMILIES = {
-    "poisson": families.Poisson,
-    "binomial": families.Binomial,
-    "gaussian": families.Gaussian,
-    "Gamma": families.Gamma,
-}
-LINKS = {
-    "log": links.Log(),
-    "logit": links.Logit(),
-    "identity": links.Identity(),
-    "inverse": links.InversePower(),
-    "probit": links.Probit(),
-}
 CASES = {case["name"]: case for case in reference("r_inference")["cases"]}
 MARGINS = {case["name"]: case for case in reference("margins")["cases"]}
 Z = stats.norm.isf(0.025)
 
 
-def family_of(case):
-    return FAMILIES[case["family"]](link=LINKS[case["link"]])
-
-
-def close(actual, expected, rtol=1e-10, atol=0.0):
-    np.testing.assert_allclose(np.asarray(actual), np.asarray(expected), rtol=rtol, atol=atol)
-
-
 def fitted(case):
-    named = ("offset", "var_weights", "n_trials")
-    data = {k: np.array(case[k]) for k in named if case[k] is not None}
-    return fit(np.array(case["X"]), np.array(case["y"]), family_of(case), **data)
+    X, y, given = data_of(case)
+    return fit(X, y, family_of(case), **given)
 
 
 def small_model(family=None):

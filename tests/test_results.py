@@ -8,11 +8,11 @@ from functools import cache
 import jax
 import numpy as np
 import pytest
-from cases import data_of, family_of, small
+from cases import close, data_of, family_of, small
 from conftest import reference
 
 import jaxglm
-from jaxglm import FitWarning, GLMResults, Status, datasets, families, links, penalties
+from jaxglm import FitWarning, GLMResults, Status, datasets, families, links, penalties, working
 
 GLM_CASES = {case["name"]: case for case in reference("r_glm")["cases"]}
 SANDWICH = {case["name"]: case for case in reference("r_sandwich")["cases"]}
@@ -36,11 +36,9 @@ FITS = CASEWISE + (
     "gamma inverse",
     "inverse gaussian 1/mu^2",
 )
+# R takes the precision weights of these for repeated rows, in the log-likelihood alone.
+REPEATED = ("gamma log weighted", "inverse gaussian log weighted")
 DISPERSED = ("gaussian", "Gamma", "inverse.gaussian")
-
-
-def close(got, wanted, rtol=1e-10, atol=0.0):
-    np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), rtol=rtol, atol=atol)
 
 
 def model_of(case, **more):
@@ -71,16 +69,23 @@ def test_the_fit_is_that_of_r(name):
     assert results.df_model == results.rank - case["intercept"]
 
 
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize("name", [name for name in FITS if name not in REPEATED])
 def test_information_criteria_have_rs_meaning_on_request(name):
     case, results = GLM_CASES[name], fitted(name)
     dispersed = case["family"] in DISPERSED
-    if case["var_weights"] and case["family"] in ("Gamma", "inverse.gaussian"):
-        pytest.skip("R takes precision weights for repeated rows there")
     scale = results.deviance / results.n_total if dispersed else None
     close(results.info_criteria("aic", scale, dk_params=dispersed), case["aic"])
     close(results.info_criteria("bic", scale, dk_params=dispersed), case["bic"])
     close(results.llf_scaled(scale), case["loglik"])
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_rs_aic_of_precision_weights_is_that_of_repeated_rows(name):
+    case, weights = GLM_CASES[name], np.array(GLM_CASES[name]["var_weights"])
+    results = model_of(case | {"var_weights": None}, freq_weights=weights).fit()
+    scale = results.deviance / results.n_total
+    close(results.info_criteria("aic", scale, dk_params=1), case["aic"])
+    close(results.params, case["coefficients"])
 
 
 @pytest.mark.parametrize("name", CASEWISE)
@@ -123,6 +128,28 @@ def test_robust_covariances_are_those_of_sandwich(name):
         lags = row["lag"] if row["kind"] == "newey_west" else row["bandwidth"] - 1
         found = results.with_covariance("HAC", maxlags=lags, use_correction=row["adjust"])
         close(found.cov, row["cov"], rtol=1e-8, atol=1e-12)
+
+
+def test_a_covariance_is_remembered_with_what_made_it():
+    results = fitted("gamma log weighted")
+    labels = np.arange(results.nobs) % 6
+    assert results.cov_kwds == {}
+    expected = results.with_covariance("HC0")
+    assert expected.cov_kwds == {"bread": "expected"}
+    observed = expected.with_covariance("HC0", bread="observed")
+    assert np.abs(observed.bse / expected.bse - 1).max() > 1e-3
+    by_t = observed.with_covariance(use_t=True)
+    assert by_t.cov_type == "HC0" and by_t.use_t
+    np.testing.assert_array_equal(by_t.cov, observed.cov)
+    clustered = results.with_covariance("cluster", groups=labels)
+    assert clustered.cov_kwds["n_groups"] == 6
+    back = clustered.with_covariance("nonrobust")
+    close(back.cov, results.cov)
+    assert back.df_resid_inference == results.df_resid
+    R = np.array([[0.0, 1.0, -1.0]])
+    close(clustered.cov_params(R), R @ clustered.cov @ R.T)
+    with pytest.raises(ValueError, match="groups: the covariance 'HC0' takes none"):
+        results.with_covariance("HC0", groups=labels)
 
 
 def test_fit_takes_the_covariance_as_an_argument():
@@ -404,7 +431,7 @@ def test_results_without_data_answer_all_that_needs_none(tmp_path):
     ),
 )
 def test_what_needs_the_data_says_so(ask):
-    with pytest.raises(ValueError, match="needs the data, which saved results have left behind"):
+    with pytest.raises(ValueError, match="needs the data, which save, pickle and remove_data"):
         ask(fitted("gamma log weighted").remove_data())
 
 
@@ -448,6 +475,24 @@ def test_the_summary_shows_offsets_and_failures():
     with pytest.warns(FitWarning):
         short = model.fit(maxiter=1)
     assert "Status max_steps" in str(short.summary())
+
+
+def test_the_summary_shows_parameters_weights_and_penalties():
+    data = small(24)
+    weighted = jaxglm.GLM(
+        data.count,
+        data.X,
+        families.NegativeBinomial(0.7, links.Power(0.5)),
+        var_weights=data.weights,
+        freq_weights=np.ones(24),
+    )
+    text = str(weighted.evaluate([1.5, 0.0, 0.0]).summary())
+    assert "0.7000 (fixed)" in text and "freq_weights + var_weights" in text
+    assert [line.split()[:3] for line in text.splitlines() if line.startswith("link power")] == [
+        ["link", "power:", "0.5000"]
+    ]
+    ridge = jaxglm.GLM(data.gaussian, data.X).fit(penalty=1.0)
+    assert "Ridge" in str(ridge.summary())
 
 
 # Testing
@@ -558,6 +603,33 @@ def test_the_distribution_is_the_familys_at_the_means():
     np.testing.assert_array_equal(
         results.simulate(jax.random.key(5)), found.sample(jax.random.key(5))
     )
+
+
+def test_the_null_model_is_a_fit_of_its_own(monkeypatch):
+    data = small(24)
+    # Where every linear predictor has a mean, no second fit is compiled for it.
+    monkeypatch.setattr(working, "fit_rows", None)
+    for family, y in ((families.Poisson(), data.count), (families.Gamma("log"), data.positive)):
+        given = {"offset": data.offset, "var_weights": data.weights}
+        results = jaxglm.GLM(y, data.X, family, **given).fit()
+        alone = jaxglm.GLM(y, data.X[:, :1], family, **given).fit()
+        close(results.null_deviance, alone.deviance)
+        close(results.llnull, alone.llf)
+        close(results.null, alone.mu)
+        without = jaxglm.GLM(y, data.X[:, 1:], family, **given).fit()
+        close(without.null, np.exp(data.offset))
+
+
+def test_penalised_fits_have_no_ratio_test():
+    data = small(24)
+    model = jaxglm.GLM(data.count, data.X, families.Poisson())
+    smaller = jaxglm.GLM(data.count, data.X[:, :2], families.Poisson())
+    for pair in (
+        (model.fit(penalty=1.0), smaller.fit()),
+        (model.fit(), smaller.fit(penalty=penalties.Jeffreys())),
+    ):
+        with pytest.raises(ValueError, match="the penalty (Ridge|Jeffreys).*maximum likelihood"):
+            pair[0].compare_lr_test(pair[1])
 
 
 def test_penalties_reach_the_door():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from conftest import reference
 
+from jaxglm import _loggamma as loggamma
 from jaxglm import _special as special
 
 TABLES = reference("special")["tables"]
@@ -27,7 +28,7 @@ def chi2_tails(x, df):
 
 
 def f_tails(x, d1, d2):
-    return special._f_tails(*special._align(x, d1, d2))
+    return special._f_tails(*loggamma.align(x, d1, d2))
 
 
 def t_cdf_mirrored(t, df):
@@ -35,14 +36,14 @@ def t_cdf_mirrored(t, df):
 
 
 def nb_derivatives(y, alpha):
-    first = jax.grad(special.nb_log_norm, 1)
+    first = jax.grad(loggamma.nb_log_norm, 1)
     both = jax.jit(jax.vmap(lambda *a: (first(*a), jax.grad(first, 1)(*a))))
     return both(y, alpha)
 
 
 VALUES = [
-    ("stirling_remainder", special.stirling_remainder, 1e-14, 1),
-    ("nb_log_norm", special.nb_log_norm, 1e-13, 1),
+    ("stirling_remainder", loggamma.stirling_remainder, 1e-14, 1),
+    ("nb_log_norm", loggamma.nb_log_norm, 1e-13, 1),
     ("nb_derivatives", nb_derivatives, 2e-12, 1),
     ("normal_sf", special.normal_sf, 3e-13, 0),
     ("log_normal_cdf", special.log_normal_cdf, 1e-13, 0),
@@ -99,8 +100,8 @@ def test_deviance_term_is_exact_near_equality():
     mu = np.array([1e-3, 1.0, 1e6])
     gap = 1e-9 * mu
     wanted = gap**2 / (2 * mu)
-    assert_close(special.deviance_term(mu + gap, mu), wanted, 3e-7)
-    np.testing.assert_array_equal(special.deviance_term(np.zeros(3), mu), mu)
+    assert_close(loggamma.deviance_term(mu + gap, mu), wanted, 3e-7)
+    np.testing.assert_array_equal(loggamma.deviance_term(np.zeros(3), mu), mu)
 
 
 @pytest.mark.parametrize("near", [1.0, 2.0])
@@ -109,8 +110,8 @@ def test_tweedie_deviance_is_smooth_through_poisson_and_gamma(near):
     slope = jax.jit(jax.grad(special.tweedie_deviance, 2))
     values = [(special.tweedie_deviance(y, mu, p), slope(y, mu, p)) for p in (near, near + 1e-9)]
     np.testing.assert_allclose(values[0], values[1], rtol=1e-7)
-    poisson = 2 * special.deviance_term(y, mu)
-    gamma = 2 * special.deviance_term(1.0, y / mu)
+    poisson = 2 * loggamma.deviance_term(y, mu)
+    gamma = 2 * loggamma.deviance_term(1.0, y / mu)
     np.testing.assert_allclose(values[0][0], poisson if near == 1 else gamma, rtol=1e-13)
 
 
@@ -131,7 +132,7 @@ SMOOTH = [
     (special.f_quantile, ([0.3, 0.8], [5.0, 4.0], [7.0, 2.0])),
     (special.t_quantile, ([0.2, 0.5, 0.95], [6.0, 6.0, 2.0])),
     (special.log_normal_cdf, ([1.1, -2.0],)),
-    (special.deviance_term, ([2.0, 2.0, 2.0], [2.7, 9.0, 0.3])),
+    (loggamma.deviance_term, ([2.0, 2.0, 2.0], [2.7, 9.0, 0.3])),
     (special.tweedie_log_density, ([1.3, 0.3], [1.0, 1.0], [0.4, 0.02], [1.6, 1.1])),
     (special.hyp2f1_anscombe, ([0.7, 0.02],)),
     (special.incomplete_beta_23, ([0.3, 0.8],)),
@@ -198,8 +199,8 @@ DOMAIN = [
     (special.f_sf, ([0.0, 1e-30, 50.0, INF], [3.0, 1.0, 2.0, 5.0], [7.0, INF, 4.0, 5.0])),
     (special.t_quantile, ([1e-10, 0.3, 0.5, 0.9], [3.0, 1.0, 7.0, INF])),
     (special.f_quantile, ([1e-10, 0.3, 0.5, 0.9], [3.0, 1.0, 2.0, 5.0], [7.0, INF, 4.0, 5.0])),
-    (special.nb_log_norm, ([0.0, 1.0, 1e8, 3.0, 0.0], [0.0, 1e-30, 0.1, 1e6, 2.0])),
-    (special.deviance_term, ([0.0, 1.0, 1e-20, 1e6], [1.0, 1e-6, 3.0, 1e6])),
+    (loggamma.nb_log_norm, ([0.0, 1.0, 1e8, 3.0, 0.0], [0.0, 1e-30, 0.1, 1e6, 2.0])),
+    (loggamma.deviance_term, ([0.0, 1.0, 1e-20, 1e6], [1.0, 1e-6, 3.0, 1e6])),
     (
         special.tweedie_log_density,
         ([0.0, 1e-20, 1e-3, 1.0, 1e4], [2.0] * 5, [0.5] * 5, [1.01, 1.01, 1.5, 1.99, 1.5]),

@@ -16,12 +16,19 @@ The package is a staircase; a module imports only from the floors below it.
     11 datasets                      small public data sets
 """
 
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
 from jaxglm import families, links, penalties, solvers
 from jaxglm.batch import fit_many
-from jaxglm.door import GLM
 from jaxglm.fit import Fit, fit
-from jaxglm.results import FitWarning, GLMResults
 from jaxglm.solvers import Status
+
+if TYPE_CHECKING:
+    from jaxglm.door import GLM
+    from jaxglm.frames import FitWarning
+    from jaxglm.results import GLMResults
 
 __version__ = "0.1.0"
 
@@ -38,3 +45,18 @@ __all__ = [
     "penalties",
     "solvers",
 ]
+
+# The upper floors load when they are first asked for: who fits batches does not wait for them.
+_UPPER = {"GLM": "door", "GLMResults": "results", "FitWarning": "frames"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _UPPER:
+        return getattr(importlib.import_module(f"{__name__}.{_UPPER[name]}"), name)
+    if not name.startswith("_") and importlib.util.find_spec(f"{__name__}.{name}"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -87,6 +87,12 @@ _log1p_second = with_slopes(
 )
 
 
+def log1p_unit(x: Array) -> Array:
+    """log(1 + x) for 0 <= x <= 1, without a logarithm: several times faster on a CPU."""
+    s = x / (2 + x)
+    return 2 * s + 2 * s * (s * s) * polynomial(_ATANH_TAIL, s * s)
+
+
 def log1p_excess(x: Array) -> Array:
     """log(1 + x) / x - 1 for x > -1, smooth through 0, its derivatives in full precision."""
     small = (x > -0.5) & (x < 0.5)

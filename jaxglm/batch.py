@@ -33,11 +33,13 @@ __all__ = ["fit_many"]
 
 # Passes after which the unfinished lanes of a group are gathered.
 FIRST_LIMIT = 8
-# Elements (lanes x rows) of one chunk: eta, mu and w of a chunk stay in a CPU's second-level cache;
-# an accelerator wants enough work to fill it.
-CPU_ELEMENTS = 2**15
-ACCELERATOR_ELEMENTS = 2**27
+# Bytes of one row quantity of a chunk: eta, mu and w stay in a CPU's second-level cache; an
+# accelerator wants enough work to fill it.
+CPU_BYTES = 2**18
+ACCELERATOR_BYTES = 2**29
 MOST_CHUNKS = 64
+# Elements (lanes x rows) below which a batch takes less time than a compilation.
+FILLED_ELEMENTS = 2**20
 
 
 class _Inputs(NamedTuple):
@@ -106,14 +108,18 @@ def fit_many(
     # An operation inside a trace gives a tracer even if all the arguments are concrete.
     leaves = [*jax.tree.leaves(inputs), jnp.zeros(())]
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    dtype = _lane_dtype(X, y) if dtype is None else jnp.dtype(dtype)
+    dtype = dtype_of(X, y) if dtype is None else jnp.dtype(dtype)
     scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
     with scope:
         inputs = _as_arrays(inputs, scale, dtype, host=not traced)
         n, p = _design_shape(inputs.X)
         lanes, mapped = _find_lanes(inputs, n, p)
+        chunk = lanes_at_once(chunk_size, n, lanes, dtype)
+        if not traced and lanes * n < FILLED_ELEMENTS:
+            inputs = _fill_rows(inputs, n)
+            lanes, mapped = _find_lanes(inputs, *_design_shape(inputs.X))
         leaves, treedef = jax.tree.flatten(inputs)
-        plan = _Plan(treedef, mapped, _chunk_size(chunk_size, n, lanes), solver, cov)
+        plan = _Plan(treedef, mapped, chunk, solver, cov)
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
@@ -240,20 +246,60 @@ def _take(leaf: Any, index: np.ndarray) -> Any:
     return jax.lax.dynamic_slice_in_dim(leaf, start, size)
 
 
-def _chunk_size(chunk_size: int | None, n: int, lanes: int) -> int:
+def lanes_at_once(chunk_size: int | None, n: int, lanes: int, dtype: Any) -> int:
+    """The lanes of a chunk: as asked, or as many as a device likes to have in hand."""
     if chunk_size is not None:
         if int(chunk_size) != chunk_size or chunk_size < 1:
             raise ValueError(f"chunk_size={chunk_size}: allowed are None and integers >= 1.")
         return min(int(chunk_size), lanes)
     on_cpu = jax.default_backend() == "cpu"
-    elements = CPU_ELEMENTS if on_cpu else ACCELERATOR_ELEMENTS
+    elements = (CPU_BYTES if on_cpu else ACCELERATOR_BYTES) // np.dtype(dtype).itemsize
     # A power of two, so that neighbouring problem sizes choose alike.
     return 1 << max(3, (elements // n).bit_length() - 1)
 
 
-def _lane_dtype(X: Any, y: Any) -> Any:
+def _fill_rows(inputs: _Inputs, n: int) -> _Inputs:
+    """Rows of weight 0 up to a common length, so that nearly as many rows compile nothing."""
+    more, X = common_length(n) - n, inputs.X
+    if more == 0 or (isinstance(X, Design) and not isinstance(X, (Dense, Augmented))):
+        return inputs
+
+    def fill(leaf: Any, axis: int) -> Any:
+        module = jnp if isinstance(leaf, jax.Array) else np
+        return module.pad(leaf, [(0, more if k == axis else 0) for k in range(np.ndim(leaf))])
+
+    def fill_row(leaf: Any) -> Any:
+        return leaf if np.ndim(leaf) == 0 else fill(leaf, np.ndim(leaf) - 1)
+
+    y, frequency = inputs.y, inputs.freq_weights
+    if isinstance(X, Augmented):
+        # The rows of lanes follow their number; a column that is shared has nothing before them.
+        own = min(1, np.ndim(X.varying) - 1)
+        X = Augmented(fill(X.shared, np.ndim(X.shared) - 2), fill(X.varying, own))
+    else:
+        X = jax.tree.map(lambda v: fill(v, np.ndim(v) - 2), X)
+    paired = inputs.family.counts_trials and np.shape(y)[-2:] == (n, 2)
+    if np.ndim(frequency) == 0:
+        one = np.ones(n, inputs.y.dtype)
+        frequency = one if frequency is None else one * frequency
+    rows = {name: getattr(inputs, name) for name in ("offset", "var_weights", "n_trials")}
+    return inputs._replace(
+        X=X,
+        y=fill(y, np.ndim(y) - 2) if paired else fill_row(y),
+        freq_weights=fill_row(frequency),
+        **{name: None if v is None else fill_row(v) for name, v in rows.items()},
+    )
+
+
+def common_length(n: int) -> int:
+    """n rounded up to one of sixteen lengths an octave."""
+    step = 1 << max(0, n.bit_length() - 5)
+    return -(-n // step) * step
+
+
+def dtype_of(*data: Any) -> Any:
     """float64 for host data, the arrays' own dtype for `jax.Array`."""
-    leaves = [leaf for leaf in jax.tree.leaves((X, y)) if isinstance(leaf, jax.Array)]
+    leaves = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
     floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.result_type(*floating) if floating else np.dtype(np.float64)
 

@@ -124,42 +124,45 @@ class Augmented(Design):
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.shared.shape[0], self.shared.shape[1] + self._columns.shape[1]
+        return self.shared.shape[0], self.shared.shape[1] + self._block.shape[1]
 
     @property
     def dtype(self) -> Any:
         return jnp.result_type(self.shared, self.varying)
 
     @property
-    def _columns(self) -> Array:
+    def _block(self) -> Array:
         return self.varying if self.varying.ndim == 2 else self.varying[:, None]
 
+    @property
+    def _columns(self) -> list[Array]:
+        # One by one: as a batch, vectors are multiplied faster than thin matrices.
+        return [self._block[:, j] for j in range(self._block.shape[1])]
+
     def spoiled(self) -> Array:
-        return _spoiled(self.shared) | _spoiled(self._columns)
+        return _spoiled(self.shared) | _spoiled(self._block)
 
     def cleaned(self) -> Design:
-        return Augmented(_cleaned(self.shared), _cleaned(self._columns))
+        return Augmented(_cleaned(self.shared), _cleaned(self._block))
 
     def predictor(self, beta: Array) -> Array:
         q = self.shared.shape[1]
-        columns = self._columns
-        own = sum(columns[:, j] * beta[q + j] for j in range(columns.shape[1]))
+        own = sum(g * beta[q + j] for j, g in enumerate(self._columns))
         return highest(beta[:q], self.shared.T) + own
 
     def score(self, v: Array) -> Array:
-        own = jnp.sum(v[:, None] * self._columns, axis=0)
+        own = jnp.stack([jnp.sum(v * g) for g in self._columns])
         return jnp.concatenate([highest(v, self.shared), own])
 
     def gram(self, w: Array) -> Array:
-        columns = self._columns.T
-        weighted = w[None] * columns
-        cross = highest(weighted, self.shared)
-        corner = jnp.stack([jnp.sum(weighted * g[None], axis=1) for g in columns])
+        weighted = [w * g for g in self._columns]
+        cross = jnp.stack([highest(v, self.shared) for v in weighted])
+        corner = jnp.stack([jnp.stack([jnp.sum(v * g) for g in self._columns]) for v in weighted])
         upper = jnp.concatenate([gram(self.shared, w), cross.T], axis=1)
         return jnp.concatenate([upper, jnp.concatenate([cross, corner], axis=1)])
 
     def weighted_rows(self, v: Array) -> Array:
-        return v[:, None] * jnp.concatenate([self.shared, self._columns], axis=1)
+        return v[:, None] * jnp.concatenate([self.shared, self._block], axis=1)
 
     def leverage(self, a: Array) -> Array:
         X = self.weighted_rows(jnp.ones(self.shape[0], self.dtype))
@@ -167,7 +170,7 @@ class Augmented(Design):
 
     def block(self, start: Array, size: int) -> Design:
         take = jax.lax.dynamic_slice_in_dim
-        return Augmented(take(self.shared, start, size), take(self._columns, start, size))
+        return Augmented(take(self.shared, start, size), take(self._block, start, size))
 
 
 def as_design(X: Any) -> Design:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr, ndtri
 
+from jaxglm._loggamma import log1p_unit
 from jaxglm._special import log_normal_cdf
 from jaxglm._types import (
     POSITIVE,
@@ -373,6 +374,15 @@ class CDFLink(Link):
         slope = elementwise_derivative(self.cdf, eta)
         return Mean(mu, complement, jnp.log(mu), jnp.log(complement)), slope
 
+    # From the density, since a quantile function may be pieced together without its slope: JAX
+    # 0.12's of the Cauchy distribution is at its median.
+    def deriv(self, mu: ArrayLike) -> Array:
+        return 1.0 / self.inverse_deriv(self.g(inexact(mu)))
+
+    def deriv2(self, mu: ArrayLike) -> Array:
+        eta = self.g(inexact(mu))
+        return -self.inverse_deriv2(eta) / self.inverse_deriv(eta) ** 3
+
 
 # R's names too.
 NAMED: dict[str, type[Link]] = {
@@ -422,7 +432,7 @@ def _logistic(eta: Array) -> tuple[Mean, Array]:
     small = e * big
     positive = eta >= 0
     mu, complement = jnp.where(positive, big, small), jnp.where(positive, small, big)
-    log1pe = jnp.log1p(e)
+    log1pe = log1p_unit(e)
     log, log_complement = jnp.minimum(eta, 0.0) - log1pe, -jnp.maximum(eta, 0.0) - log1pe
     return Mean(mu, complement, log, log_complement), small * big
 

@@ -1,7 +1,7 @@
 """Floor 9: one column after another beside the same covariates: genome-wide scans, screening.
 
-A Wald scan fits every lane, from the fit of the covariates alone. A score scan makes that one fit
-only; each lane is then a projection, and all lanes are matrix products.
+A Wald scan fits every lane. A score scan fits the covariates alone, once; each lane is then a
+projection, and all lanes are matrix products.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxglm._special import chi2_sf, two_sided_normal, two_sided_t
 from jaxglm._types import Array, ArrayLike, record
-from jaxglm.batch import fit_many
+from jaxglm.batch import dtype_of, fit_many, lanes_at_once
 from jaxglm.designs import Augmented
 from jaxglm.families import Binomial, Family
 from jaxglm.fit import Fit, Status, prepare, to_host
@@ -29,8 +29,7 @@ from jaxglm.solvers import IRLS, Solver
 
 __all__ = ["Scan", "scan"]
 
-# Elements (lanes x rows) projected together, and chunks of them in one call.
-ELEMENTS = 2**17
+# Chunks of lanes in one call of a score scan.
 MOST_CHUNKS = 64
 # Statuses that a bias-reducing penalty may turn into an estimate.
 RETRIED = (Status.separated, Status.singular, Status.max_steps, Status.diverged)
@@ -105,12 +104,11 @@ def scan(
     of `varying` that is not finite makes its lane `invalid_data`, a column that the covariates
     explain makes it `singular`.
 
-    test="wald" fits every lane, from the coefficients of the null model, the covariates alone; the
-    statistic is chi-squared on k, or F if `use_t`. test="score" fits the null model only (Rao
-    1948): U'V^-1 U / phi with U = G's, V = G'wG - G'wX (X'wX)^-1 X'wG, expected weights and phi of
-    the null model; estimate V^-1 U is then one scoring step, exact to first order for small
-    effects, with se from phi V^-1. A parameter of the family that is to be estimated is the null
-    model's.
+    test="wald" fits every lane; the statistic is chi-squared on k, or F if `use_t`. test="score"
+    fits the null model only, the covariates alone (Rao 1948): U'V^-1 U / phi with U = G's,
+    V = G'wG - G'wX (X'wX)^-1 X'wG, expected weights and phi of the null model; estimate V^-1 U is
+    then one scoring step, exact to first order for small effects, with se from phi V^-1. A
+    parameter of the family that is to be estimated is the null model's.
 
     fallback="firth", for Wald: lanes that have no finite or no regular estimate are fitted again
     with `penalties.Jeffreys` (Firth 1993; Heinze & Schemper 2002), and keep that fit where it
@@ -128,13 +126,11 @@ def scan(
     rows = _Inputs(y, offset, var_weights, freq_weights, n_trials, family, scale)
     rows = _read(rows, np.shape(shared)[0])
     _check_lanes(rows, _lanes_of(rows, np.shape(shared)[0]), np.shape(varying)[0])
-    dtype = _dtype_of(shared, varying, rows.y) if dtype is None else dtype
+    dtype = dtype_of(shared, varying, rows.y) if dtype is None else dtype
     engine = _Engine(solver, chunk_size, dtype, devices)
-    null, null_lanes = _fit_null(engine, shared, rows)
     if test == "score":
-        return _score_scan(engine, shared, varying, rows, null, null_lanes)
-    start = _start(null, null_lanes, 1 if np.ndim(varying) == 2 else np.shape(varying)[2])
-    fits = engine.fit(Augmented(shared, varying), rows, start=start, progress=progress)
+        return _score_scan(engine, shared, varying, rows, *_fit_null(engine, shared, rows))
+    fits = engine.fit(Augmented(shared, varying), rows, progress=progress)
     found = _wald_scan(fits, np.shape(varying), use_t)
     if fallback is None:
         return found
@@ -154,7 +150,6 @@ class _Engine(NamedTuple):
         X: Any,
         rows: _Inputs,
         *,
-        start: Array | None = None,
         penalty: Penalty | None = None,
         progress: bool = False,
     ) -> Fit:
@@ -169,7 +164,6 @@ class _Engine(NamedTuple):
             n_trials=rows.n_trials,
             penalty=penalty,
             scale=rows.scale,
-            start=start,
             solver=self.solver,
             chunk_size=self.chunk_size,
             dtype=self.dtype,
@@ -196,13 +190,6 @@ def _read(rows: _Inputs, n: int) -> _Inputs:
     if arrays["y"].ndim == 0 or n not in arrays["y"].shape:
         raise ValueError(f"y: shape {arrays['y'].shape}; shared has {n} rows.")
     return _Inputs(**arrays, family=family, scale=rows.scale)
-
-
-def _dtype_of(*arrays: Any) -> Any:
-    """float64 for host data, the floating arrays' own dtype for `jax.Array`."""
-    own = [a.dtype for a in arrays if isinstance(a, jax.Array)]
-    floating = [dtype for dtype in own if jnp.issubdtype(dtype, jnp.floating)]
-    return jnp.result_type(*floating) if floating else np.dtype(np.float64)
 
 
 def _lanes_of(rows: _Inputs, n: int) -> _Inputs:
@@ -233,14 +220,6 @@ def _fit_null(engine: _Engine, shared: ArrayLike, rows: _Inputs) -> tuple[Fit, b
         return engine.fit(shared, rows), True
     null = engine.fit(shared, rows._replace(y=rows.y[None]))
     return jax.tree.map(lambda v: v[0], null), False
-
-
-def _start(null: Fit, has_lanes: bool, k: int) -> Array | None:
-    """The null model's coefficients, and 0 for the columns of the lane; None if it failed."""
-    if not bool(jnp.all(null.converged)):
-        return None
-    with precision_of(null.params):
-        return jnp.pad(null.params, ((0, 0), (0, k)) if has_lanes else (0, k))
 
 
 def _wald_scan(fits: Fit, shape: tuple[int, ...], use_t: bool) -> Scan:
@@ -306,7 +285,8 @@ def _score_scan(
         plain = jax.tree.map(lambda leaf: jnp.asarray(leaf, null.params.dtype), plain)
         X = jnp.asarray(shared, null.params.dtype)
         leaves, treedef = jax.tree.flatten((plain, null))
-        plan = _Plan(treedef, tuple(jax.tree.leaves((mapped, own_null))), _chunk(engine, n))
+        chunk = lanes_at_once(engine.chunk_size, n, count, X.dtype)
+        plan = _Plan(treedef, tuple(jax.tree.leaves((mapped, own_null))), chunk)
         common = [leaf for leaf, own in zip(leaves, plan.mapped, strict=True) if not own]
         parts = []
         for part in _groups(count, plan.chunk * MOST_CHUNKS):
@@ -326,12 +306,6 @@ def _groups(count: int, size: int) -> list[Any]:
     return [
         np.minimum(np.arange(start, start + size), count - 1) for start in range(0, count, size)
     ]
-
-
-def _chunk(engine: _Engine, n: int) -> int:
-    if engine.chunk_size is not None:
-        return engine.chunk_size
-    return 1 << max(3, (ELEMENTS // n).bit_length() - 1)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -124,7 +124,7 @@ def fit_many(
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
             return _map_lanes(plan, own, shared, None)
-        return _drive(plan, leaves, lanes, devices, progress)
+        return _drive(plan, leaves, lanes, dtype, devices, progress)
 
 
 def _map_lanes(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
@@ -157,21 +157,27 @@ def _fit_group(plan: _Plan, own: list[Array], shared: list[Array], limit: Array 
 
 
 def _drive(
-    plan: _Plan, leaves: list[Any], lanes: int, devices: Sequence[Any] | None, progress: bool
+    plan: _Plan,
+    leaves: list[Any],
+    lanes: int,
+    dtype: Any,
+    devices: Sequence[Any] | None,
+    progress: bool,
 ) -> Fit:
     """Groups side by side under a low step limit, then the unfinished lanes together."""
     targets = list(devices) if devices else [None]
     own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
     common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
-    shared = [[jax.device_put(leaf, target) for leaf in common] for target in targets]
+    shared = [[_put(dtype, leaf, target) for leaf in common] for target in targets]
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
 
     def run(index: np.ndarray, which: int, limit: int | None) -> Fit:
         with jax.enable_x64(wide):
-            mine = [jax.device_put(_take(leaf, index), targets[which]) for leaf in own]
+            mine = [_put(dtype, _take(leaf, index), targets[which]) for leaf in own]
             bound = None if limit is None else jnp.asarray(limit, jnp.int32)
-            return jax.block_until_ready(_fit_group(plan, mine, shared[which], bound))
+            part = jax.block_until_ready(_fit_group(plan, mine, shared[which], bound))
+            return part if which == 0 else jax.device_put(part, targets[0])
 
     with _bar(lanes, progress) as advance:
 
@@ -185,6 +191,10 @@ def _drive(
             return result
         rest = run_all(_groups(unfinished, plan.chunk), None)
         return jax.tree.map(lambda whole, new: whole.at[unfinished].set(new), result, rest)
+
+
+def _put(dtype: Any, leaf: Any, target: Any) -> Array:
+    return jax.device_put(_as_dtype(dtype, leaf), target)
 
 
 def _side_by_side(
@@ -280,7 +290,7 @@ def _fill_rows(inputs: _Inputs, n: int) -> _Inputs:
         X = jax.tree.map(lambda v: fill(v, np.ndim(v) - 2), X)
     paired = inputs.family.counts_trials and np.shape(y)[-2:] == (n, 2)
     if np.ndim(frequency) == 0:
-        one = np.ones(n, inputs.y.dtype)
+        one = np.ones(n)
         frequency = one if frequency is None else one * frequency
     rows = {name: getattr(inputs, name) for name in ("offset", "var_weights", "n_trials")}
     return inputs._replace(
@@ -305,19 +315,21 @@ def dtype_of(*data: Any) -> Any:
 
 
 def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
-    """All leaves as arrays of one dtype, on the host where they came from it."""
+    """All leaves as arrays, on the host where they came from it.
 
-    def convert(leaf: Any) -> Any:
-        if isinstance(leaf, jax.Array):
-            return leaf.astype(dtype)
-        return np.asarray(leaf, dtype)
+    There data keep their own dtype, and widen group by group: genotypes may be small integers.
+    """
+    convert = partial(_as_dtype, dtype)
+
+    def data(name: str, value: Any) -> Any:
+        return to_host(name, value) if host else convert(to_host(name, value))
 
     def array(name: str) -> Any:
         value = getattr(inputs, name)
-        return None if value is None else convert(to_host(name, value))
+        return None if value is None else data(name, value)
 
     X = inputs.X
-    X = jax.tree.map(convert, X) if isinstance(X, Design) else convert(to_host("X", X))
+    X = jax.tree.map(partial(data, "X"), X) if isinstance(X, Design) else data("X", X)
     family = inputs.family() if isinstance(inputs.family, type) else inputs.family
     rows = {name: array(name) for name in ("y", *_ROW_ARGUMENTS, "start")}
     bare = family.counts_trials and rows["n_trials"] is None
@@ -330,6 +342,10 @@ def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
         dispersion=jax.tree.map(convert, as_dispersion(scale, dtype)),
         **rows,
     )
+
+
+def _as_dtype(dtype: Any, leaf: Any) -> Any:
+    return leaf.astype(dtype) if isinstance(leaf, jax.Array) else np.asarray(leaf, dtype)
 
 
 _ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")

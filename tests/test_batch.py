@@ -1,11 +1,15 @@
 """fit_many equals a list of fits, whatever the chunk, the order and the neighbours."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxglm import Status, designs, families, fit, fit_many, links, penalties
+from jaxglm import Status, batch, designs, families, fit, fit_many, links, penalties
 
 N, P, B = 40, 3, 19
 FIELDS = ("params", "cov_unscaled", "scale", "deviance", "loglike", "df_resid", "status")
@@ -210,6 +214,60 @@ def test_covariance_can_be_left_out():
     assert bare.cov_unscaled is None
     with pytest.raises(ValueError, match="cov=False"):
         _ = bare.bse
+
+
+def few_rows(n):
+    """Three lanes of n rows, the arguments of all shapes that rows may have."""
+    rng = np.random.default_rng(n)
+    X = np.column_stack([np.ones(n), rng.normal(size=(n, 2))])
+    data = {
+        "y": rng.integers(1, 5, (3, n, 2)).astype(float),
+        "offset": 0.1 * rng.normal(size=n),
+        "var_weights": rng.uniform(0.5, 2.0, (3, n)),
+        "freq_weights": 2.0,
+    }
+    return designs.Augmented(X[:, :2], rng.normal(size=(3, n))), data
+
+
+@pytest.mark.parametrize("n", [65, 67])
+def test_nearly_as_many_rows_share_a_compilation_and_change_no_number(n):
+    X, data = few_rows(66)
+    fit_many(X, family=families.Binomial(), **data)
+    known = batch._fit_group._cache_size()
+    X, data = few_rows(n)
+    many = fit_many(X, family=families.Binomial(), **data)
+    assert batch._fit_group._cache_size() == known
+    for lane in range(3):
+        mine = {k: v[lane] if np.shape(v)[:1] == (3,) else v for k, v in data.items()}
+        alone = fit(
+            designs.Augmented(X.shared, X.varying[lane]), family=families.Binomial(), **mine
+        )
+        for name in FIELDS:
+            np.testing.assert_allclose(getattr(many, name)[lane], getattr(alone, name), rtol=1e-11)
+
+
+ON_DEVICES = """
+import jax, numpy as np
+from jaxglm import families, fit_many
+X = np.column_stack([np.ones(40), np.linspace(-1, 1, 40)])
+y = np.random.default_rng(0).poisson(2.0, (37, 40))
+one, spread = (
+    fit_many(X, y, families.Poisson(), chunk_size=4, devices=devices)
+    for devices in (None, jax.devices())
+)
+assert len(jax.devices()) == 3
+for name in ("params", "cov_unscaled", "status", "loglike"):
+    assert np.array_equal(getattr(one, name), getattr(spread, name)), name
+"""
+
+
+def test_lanes_spread_over_devices_come_back_the_same():
+    flags = "--xla_force_host_platform_device_count=3 --xla_backend_optimization_level=0"
+    run = [sys.executable, "-c", ON_DEVICES]
+    done = subprocess.run(
+        run, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_progress_reports_every_lane(capsys):

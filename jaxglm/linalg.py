@@ -74,7 +74,7 @@ def _inverse_pd(matrix: Array) -> Array:
 def _inverse_pd_rule(size: int, batched: list[bool], matrix: Array) -> Any:
     if matrix.shape[-1] > UNROLLED_ORDER:
         return jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(matrix), True
-    root = _unrolled_root(jnp.moveaxis(matrix, 0, -1))
+    root = _looped_root(jnp.moveaxis(matrix, 0, -1))
     return jnp.moveaxis(jnp.sum(root[:, :, None] * root[:, None], axis=0), -1, 0), True
 
 
@@ -96,8 +96,9 @@ def _checked_cholesky(matrix: Array) -> Array:
 def _power_of_two(diagonal: Array) -> Array:
     """2^k near 1/sqrt(diagonal); 1 where the diagonal is not positive."""
     usable = (diagonal > 0) & jnp.isfinite(diagonal)
-    exponent = jnp.where(usable, jnp.frexp(jnp.where(usable, diagonal, 1.0))[1], 0)
-    return jnp.ldexp(jnp.ones_like(diagonal), -(exponent // 2))
+    root = jax.lax.rsqrt(jnp.where(usable, diagonal, 1.0))
+    # Without a mantissa a number is a power of two.
+    return jax.lax.reduce_precision(root, exponent_bits=jnp.finfo(root.dtype).nexp, mantissa_bits=0)
 
 
 def _unrolled_root(a: Array) -> Array:
@@ -119,6 +120,22 @@ def _unrolled_root(a: Array) -> Array:
         # A step of its own: fused with the next, it would be computed again for each use.
         rows = jax.lax.optimization_barrier(rows - share[:, None] * rows[j][None])
     return rows[:, p:] * jnp.stack(scales)[:, None]
+
+
+def _looped_root(a: Array) -> Array:
+    """`_unrolled_root` as a loop over the columns: what is done once a fit should compile fast."""
+    p = a.shape[0]
+    tolerance = _pivot_tolerance(p, a.dtype)
+    eye = jnp.broadcast_to(jnp.eye(p, dtype=a.dtype)[:, :, None], a.shape)
+
+    def eliminate(j: Array, rows: Array) -> Array:
+        row, column = rows[j], rows[:, j]
+        pivot = jnp.where(row[j] > tolerance * a[j, j], row[j], jnp.nan)
+        below = (jnp.arange(p) > j)[:, None]
+        rows = rows - jnp.where(below, column / pivot[None], 0.0)[:, None] * row[None]
+        return rows.at[j].set(row * jax.lax.rsqrt(pivot)[None])
+
+    return jax.lax.fori_loop(0, p, eliminate, jnp.concatenate([a, eye], axis=1))[:, p:]
 
 
 class PivotedQR(NamedTuple):

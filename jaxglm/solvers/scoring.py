@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxglm._types import Array, record
 from jaxglm.designs import Design, sweep
-from jaxglm.linalg import solve_pd
+from jaxglm.linalg import highest, inverse_pd, solve_pd
 from jaxglm.model import (
     Evaluation,
     Problem,
@@ -176,13 +176,14 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     wz, information, _ = sweep(problem.design, origin, (rows, eta), work)
     if problem.penalty is not None:
         information = information + problem.penalty.matrix(origin.shape[0], origin.dtype)
-    target = solve_pd(information, wz) if start is None else start
+    # Once a fit, so by the way that compiles fast.
+    target = highest(inverse_pd(information), wz) if start is None else start
     if everywhere:
         return target, target
     # A constant mean is as far inside the domain as the design can say.
     level = level if rows.offset is None else level - rows.offset
     flat = problem.design.score(_weights(problem, eta) * level)
-    return solve_pd(information, flat), target
+    return highest(inverse_pd(information), flat), target
 
 
 def _weights(problem: Problem, eta: Array) -> Array:

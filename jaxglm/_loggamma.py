@@ -151,12 +151,12 @@ def stirling_remainder(z: ArrayLike) -> Array:
     return _stirling_of_inverse(1 / align(z)[0])
 
 
-def nb_log_norm(y: ArrayLike, alpha: ArrayLike) -> Array:
-    """log Gamma(y + 1/alpha) - log Gamma(1/alpha) + y log alpha, for y >= 0, alpha >= 0.
+def nb_peak_excess(y: ArrayLike, alpha: ArrayLike) -> Array:
+    """log f(y; y, alpha) - log f(y; y, 0) of the negative binomial, alpha >= 0: its peak's height
+    over that of the Poisson, -log(1 + alpha y) / 2 + S(y + 1/alpha) - S(1/alpha).
 
-    For whole y it is sum_{k<y} log(1 + alpha k); smooth in alpha down to 0, where its slope is
-    y (y - 1) / 2, since Stirling's formula is written in alpha and nothing large cancels.
+    All terms of the size of y cancel in the formula itself, S being Stirling's remainder.
     """
     growth = alpha * y
-    main = y * log1p_excess(growth) + (y - 0.5) * jnp.log1p(growth)
-    return main + _stirling_of_inverse(alpha / (1 + growth)) - _stirling_of_inverse(alpha)
+    remainders = _stirling_of_inverse(alpha / (1 + growth)) - _stirling_of_inverse(alpha)
+    return remainders - 0.5 * jnp.log1p(growth)

@@ -26,7 +26,7 @@ from jaxglm._likelihood import (
     xlog_ratio,
     xlogx,
 )
-from jaxglm._loggamma import nb_log_norm, stirling_remainder
+from jaxglm._loggamma import nb_peak_excess, stirling_remainder
 from jaxglm._special import tweedie_deviance, tweedie_log_density
 from jaxglm._types import (
     CLOSED_UNIT,
@@ -41,7 +41,7 @@ from jaxglm._types import (
     static,
 )
 from jaxglm._types import ArrayLike as Number
-from jaxglm.family import Family, Unknown, check
+from jaxglm.family import Family, Unknown, check, moved_inside
 from jaxglm.links import Link, Mean
 
 __all__ = [
@@ -296,16 +296,18 @@ class NegativeBinomial(Family):
         return mean.mu * (1.0 + self.alpha * mean.mu)
 
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
-        excess = y - mean.mu
-        # (y + 1/alpha) log((1 + alpha y)/(1 + alpha mu)) with the 1/alpha divided out.
-        u = excess / (1.0 + self.alpha * mean.mu)
-        rest = (1.0 + self.alpha * y) * log1p_ratio(self.alpha, u)
-        return 2.0 * (xlog_ratio(y, mean.mu, mean.log, y <= 0) - rest)
+        # With u = (y - mu)/(1 + alpha mu) the deviance is, without terms that cancel,
+        # 2 [y log(1 + (y - mu)/(mu (1 + alpha y))) - log(1 + alpha u)/alpha].
+        excess, edge = y - mean.mu, y <= 0
+        rest = log1p_ratio(self.alpha, excess / (1.0 + self.alpha * mean.mu))
+        mu = jnp.where(edge, 1.0, mean.mu)
+        inside = jnp.where(edge, 0.0, excess / (mu * (1.0 + self.alpha * y)))
+        log_mu = jnp.where(jnp.isfinite(mean.log), mean.log, 0.0)
+        at_edge = xlogx(y) - y * (log_mu + self.alpha * rest)
+        return 2.0 * (jnp.where(edge, at_edge, y * jnp.log1p(inside)) - rest)
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
-        # Poisson's peak, and what alpha adds to it: 0 at alpha = 0.
-        added = nb_log_norm(y, self.alpha) + y - (1.0 + self.alpha * y) * log1p_ratio(self.alpha, y)
-        return weight / scale * (log_poisson_peak(y) + added)
+        return weight / scale * (log_poisson_peak(y) + nb_peak_excess(y, self.alpha))
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y + jnp.where(y == 0, 1.0 / 6.0, 0.0)
@@ -404,36 +406,32 @@ _NAMED_POWERS = ((0, Gaussian()), (1, Poisson()), (2, Gamma()), (3, InverseGauss
 class Quasi(Family):
     """Any variance function and link, without a likelihood: log-likelihood and AIC are NaN.
 
-    `variance_function` is V, a function of mu that JAX can trace; scale is estimated. The
-    quasi-deviance 2 * integral from mu to y of (y - t)/V(t) dt is found by double-exponential
-    quadrature. `mean_space` and `support` bound means and responses.
+    `variance_function` is V, a function of (mu, *values) that JAX can trace; scale is estimated.
+    The quasi-deviance 2 * integral from mu to y of (y - t)/V(t) dt is found by double-exponential
+    quadrature. `mean_space` and `support` bound means and responses. See `from_variance`.
     """
 
-    variance_function: Callable[[Array], Array] = static()
+    variance_function: Callable[..., Array] = static()
     link: Link = links.Identity()
     mean_space: Interval = static(default=REAL)  # type: ignore[assignment]
     support: Interval = static(default=REAL)  # type: ignore[assignment]
+    values: tuple[Number, ...] = ()
     has_likelihood: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check(self)
 
     def variance_at(self, mean: Mean) -> Array:
-        return self.variance_function(mean.mu)
+        return self.variance_function(mean.mu, *self.values)
 
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
-        return 2.0 * quasi_integral(self.variance_function, y, mean.mu)
+        return 2.0 * quasi_integral(lambda t: self.variance_function(t, *self.values), y, mean.mu)
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         return jnp.full_like(y, jnp.nan)
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
-        low, high = self.mean_space.low, self.mean_space.high
-        if np.isfinite(low) and np.isfinite(high):
-            return 0.5 * (y + 0.5 * (low + high))
-        if np.isfinite(low):
-            return jnp.where(y > low, y, low + 0.1)
-        return y if not np.isfinite(high) else jnp.where(y < high, y, high - 0.1)
+        return moved_inside(y, self.mean_space)
 
     def sample(self, key: Array, mu: Number, scale: Number = 1.0, n_trials: Number = 1) -> Array:
         raise NotImplementedError("Quasi().sample: a quasi family is no distribution.")

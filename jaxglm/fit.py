@@ -241,6 +241,7 @@ def solve_prepared(
 ) -> Fit:
     """Solve, attach the derivative, and compute the statistics at the root."""
     solution = joint_solve(solver, problem, start, dispersion, limit)
+    estimated = problem.family.is_estimated
     beta, family, status = solution.beta, solution.family, solution.status
     problem = Problem(problem.design, problem.rows, family, problem.penalty)
     sums = totals(problem, beta)
@@ -252,7 +253,7 @@ def solve_prepared(
         scale = estimate(dispersion, problem, beta, sums, df_resid)
     if family.can_separate:
         moving = eta_change(problem.design, solution.last_step)
-        ended = _has_ended(status, limit is not None)
+        ended = _has_ended(status, limit is not None, estimated)
         endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
     at = sums.deviance / n if is_concentrated(family) else scale
@@ -299,9 +300,11 @@ def _guarded(result: Fit, sound: Array) -> Fit:
     return dataclasses.replace(result, **floats)
 
 
-def _has_ended(status: Array, limited: bool) -> Array:
+def _has_ended(status: Array, limited: bool, estimated: bool) -> Array:
     """Whether a lane can be judged; one cut short by its batch's limit is still on its way."""
     codes = [Status.converged, Status.singular] + ([] if limited else [Status.max_steps])
+    # With a parameter on its own edge the coefficients are an ordinary fit.
+    codes += [Status.boundary] if estimated else []
     return jnp.any(jnp.stack([status == int(code) for code in codes]))
 
 

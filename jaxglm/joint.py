@@ -114,7 +114,8 @@ class FamilyParameter(Unknowns):
         if unknown.edge is not None:
             likelihood = partial(_loglike, base, eta, jnp.ones_like(plain))
             rise = elementwise_derivative(lambda a: likelihood(base.family.completed(a)), plain)
-            edge = (status == RUNNING) & (rise <= 0)
+            flat = jnp.finfo(plain.dtype).eps * rows.total_frequency
+            edge = (status == RUNNING) & (rise <= flat)
             status = jnp.where(edge, as_status(Status.boundary), status)
         mean = base.family.link.at(eta)[0]
         psi = unknown.to_line(unknown.moment(rows.weigh(jnp.ones_like(eta)), rows.y, mean.mu))[None]

@@ -67,25 +67,28 @@ def t_sf(t, df):
     return upper / 2 if t > 0 else (1 + lower) / 2
 
 
-def nb_log_norm(y, alpha):
+def nb_peak_excess(y, alpha):
+    """log f(y; y, alpha) of the negative binomial less that of the Poisson."""
     if alpha == 0:
         return mp.mpf(0)
     y, alpha = mp.mpf(y), mp.mpf(alpha)
     with mp.workdps(900):
         r = 1 / alpha
-        return mp.loggamma(y + r) - mp.loggamma(r) + y * mp.log(alpha)
+        norm = mp.loggamma(y + r) - mp.loggamma(r) + y * mp.log(alpha)
+        return norm + y - (y + r) * mp.log1p(alpha * y)
 
 
 def nb_derivatives(y, alpha):
-    """First and second derivative of nb_log_norm in alpha."""
+    """First and second derivative of nb_peak_excess in alpha."""
     y, alpha = mp.mpf(y), mp.mpf(alpha)
     with mp.workdps(160):
         if alpha == 0:
-            return y * (y - 1) / 2, -y * (y - 1) * (2 * y - 1) / 6
-        r = 1 / alpha
-        first = mp.psi(0, y + r) - mp.psi(0, r) - y / r
-        second = mp.psi(1, y + r) - mp.psi(1, r) + y / r**2
-        return -(r**2) * first, r**4 * second + 2 * r**3 * first
+            return -y / 2, y**2 / 2 - y / 6
+        r, growth = 1 / alpha, mp.log1p(alpha * y)
+        first = mp.psi(0, y + r) - mp.psi(0, r) - growth
+        slope = mp.psi(1, y + r) - mp.psi(1, r)
+        bend = y / (1 + alpha * y)
+        return -(r**2) * first, r**4 * slope + 2 * r**3 * first + r**2 * bend
 
 
 def tweedie_log_density(y, mu, phi, p):
@@ -152,7 +155,7 @@ def main():
             lambda z: mp.loggamma(z) - (mp.mpf(z) - 0.5) * mp.log(z) + mp.mpf(z) - LN2PI / 2,
             [[z] for z in (1e-8, 1e-3, 0.2, 0.5, 1, 2, 5.5, 7.99, 8, 12, 100, 1e6)],
         ),
-        "nb_log_norm": tabulate(nb_log_norm, product(nb_y, nb_alpha)),
+        "nb_peak_excess": tabulate(nb_peak_excess, product(nb_y, nb_alpha)),
         "nb_derivatives": tabulate(
             nb_derivatives, product(nb_y[:-1], [a for a in nb_alpha if not 0 < a < 1e-20])
         ),

@@ -27,13 +27,14 @@ from jaxglm.solvers import Status
 
 if TYPE_CHECKING:
     from jaxglm.door import GLM
-    from jaxglm.frames import FitWarning
+    from jaxglm.frames import DomainWarning, FitWarning
     from jaxglm.results import GLMResults
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GLM",
+    "DomainWarning",
     "Fit",
     "FitWarning",
     "GLMResults",
@@ -47,7 +48,12 @@ __all__ = [
 ]
 
 # The upper floors load when they are first asked for: who fits batches does not wait for them.
-_UPPER = {"GLM": "door", "GLMResults": "results", "FitWarning": "frames"}
+_UPPER = {
+    "GLM": "door",
+    "GLMResults": "results",
+    "FitWarning": "frames",
+    "DomainWarning": "frames",
+}
 
 
 def __getattr__(name: str) -> Any:

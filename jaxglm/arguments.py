@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -115,11 +116,32 @@ def term_groups(
     results: Any, terms: Mapping[str, Any] | None, kept: Sequence[int]
 ) -> list[list[int]]:
     """The places among the `kept` columns of each term; by default each that varies is one."""
+    columns = varying_terms(results, terms)
+    found = [[kept.index(j) for j in js if j in kept] for js in columns.values()]
+    return found if terms is not None else [js for js in found if js]
+
+
+def varying_terms(results: Any, terms: Mapping[str, Any] | None) -> dict[str, list[int]]:
+    """The columns of each term; by default each that varies is one."""
     if terms is None:
-        X = results.model.exog
-        terms = {results.exog_names[j]: int(j) for j in kept if np.ptp(X[:, j]) > 0}
-    columns = term_columns(results.exog_names, terms)
-    return [[kept.index(j) for j in js if j in kept] for js in columns.values()]
+        varies = np.ptp(results.model.exog, axis=0) > 0
+        terms = {name: j for j, name in enumerate(results.exog_names) if varies[j]}
+    return term_columns(results.exog_names, terms)
+
+
+def level_contrasts(
+    exog_names: Sequence[str], columns: Any, reference: str | None
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names "b - a" of all pairs of levels, and the rows (k, p) of their contrasts."""
+    (places,) = term_columns(exog_names, {"columns": columns}).values()
+    levels = {exog_names[j]: np.eye(len(exog_names))[j] for j in places}
+    if reference is not None:
+        levels = {reference: np.zeros(len(exog_names))} | levels
+    pairs = list(itertools.combinations(levels, 2))
+    if not pairs:
+        raise ValueError(f"t_test_pairwise(columns={columns!r}): needs two levels or a reference.")
+    rows = np.array([levels[b] - levels[a] for a, b in pairs])
+    return tuple(f"{b} - {a}" for a, b in pairs), rows
 
 
 def checked_means(mu: Any, n: int, what: str) -> np.ndarray:
@@ -219,16 +241,21 @@ def marginal_effects(
 
 
 def predictive(
-    results: Any, mean: np.ndarray, frame: Frame | None, var_weights: Any, n_trials: Any
+    family: Family,
+    scale: float,
+    mean: np.ndarray,
+    frame: Frame | None,
+    var_weights: Any,
+    n_trials: Any,
 ) -> Predictive:
     """The distribution at `mean` (n,), with the sample's weights and trials where it is given."""
     if frame is not None:
         var_weights = _where_present(frame.var_weights) if var_weights is None else var_weights
         n_trials = _where_present(frame.n_trials) if n_trials is None else n_trials
     weight, trials = (np.asarray(1.0 if v is None else v) for v in (var_weights, n_trials))
-    phi = 1.0 if results.family.fixed_scale else results.scale / weight
+    phi = 1.0 if family.fixed_scale else scale / weight
     wide = (np.broadcast_to(np.asarray(v, dtype=np.float64), mean.shape) for v in (phi, trials))
-    return Predictive(results.family, mean, *wide)
+    return Predictive(family, mean, *wide)
 
 
 def _where_present(weight: np.ndarray | None) -> np.ndarray | None:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._types import Array, ArrayLike
-from jaxglm.designs import Augmented, Dense, Design
+from jaxglm.designs import Augmented, Columns, Dense, Design
 from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import Fit, as_penalty, prepare, solve_prepared, to_host
@@ -38,7 +38,7 @@ FIRST_LIMIT = 8
 CPU_BYTES = 2**18
 ACCELERATOR_BYTES = 2**29
 MOST_CHUNKS = 64
-# Elements (lanes x rows) below which a batch takes less time than a compilation.
+# Elements of the largest array below which a batch takes less time than a compilation.
 FILLED_ELEMENTS = 2**20
 
 
@@ -114,8 +114,8 @@ def fit_many(
         inputs = _as_arrays(inputs, scale, dtype, host=not traced)
         n, p = _design_shape(inputs.X)
         lanes, mapped = _find_lanes(inputs, n, p)
-        chunk = lanes_at_once(chunk_size, n, lanes, dtype)
-        if not traced and lanes * n < FILLED_ELEMENTS:
+        chunk = lanes_at_once(chunk_size, n, lanes, dtype, p if mapped[0] else 0)
+        if not traced and max(map(np.size, jax.tree.leaves(inputs))) < FILLED_ELEMENTS:
             inputs = _fill_rows(inputs, n)
             lanes, mapped = _find_lanes(inputs, *_design_shape(inputs.X))
         leaves, treedef = jax.tree.flatten(inputs)
@@ -134,6 +134,8 @@ def _map_lanes(plan: _Plan, own: list[Array], shared: list[Array], limit: Array 
         mine, common = iter(own), iter(shared)
         leaves = [next(mine) if m else next(common) for m in plan.mapped]
         inputs: _Inputs = jax.tree.unflatten(plan.treedef, leaves)
+        if plan.mapped[0] and not isinstance(inputs.X, Design):
+            inputs = inputs._replace(X=Columns(inputs.X.T))
         problem, invalid = prepare(
             inputs.X,
             inputs.y,
@@ -256,8 +258,13 @@ def _take(leaf: Any, index: np.ndarray) -> Any:
     return jax.lax.dynamic_slice_in_dim(leaf, start, size)
 
 
-def lanes_at_once(chunk_size: int | None, n: int, lanes: int, dtype: Any) -> int:
-    """The lanes of a chunk: as asked, or as many as a device likes to have in hand."""
+def lanes_at_once(
+    chunk_size: int | None, n: int, lanes: int, dtype: Any, own_columns: int = 0
+) -> int:
+    """The lanes of a chunk: as asked, or as many as a device likes to have in hand.
+
+    A shared design serves many lanes at once, a lane's own columns must fit beside its rows.
+    """
     if chunk_size is not None:
         if int(chunk_size) != chunk_size or chunk_size < 1:
             raise ValueError(f"chunk_size={chunk_size}: allowed are None and integers >= 1.")
@@ -265,7 +272,8 @@ def lanes_at_once(chunk_size: int | None, n: int, lanes: int, dtype: Any) -> int
     on_cpu = jax.default_backend() == "cpu"
     elements = (CPU_BYTES if on_cpu else ACCELERATOR_BYTES) // np.dtype(dtype).itemsize
     # A power of two, so that neighbouring problem sizes choose alike.
-    return 1 << max(3, (elements // n).bit_length() - 1)
+    fitting = int(elements / (n * max(1.0, own_columns / 2))).bit_length() - 1
+    return 1 << max(0 if own_columns else 3, fitting)
 
 
 def _fill_rows(inputs: _Inputs, n: int) -> _Inputs:

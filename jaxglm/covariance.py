@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._types import Array, ArrayLike
-from jaxglm.dispersion import at_scale
+from jaxglm.dispersion import at_scale, maximum_likelihood_scale
 from jaxglm.fit import Fit
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, Rows, eta_score, expected_weight, score_jacobian
@@ -27,12 +27,13 @@ __all__ = [
     "clustered",
     "estimating_rows",
     "heteroscedastic",
+    "likelihood_scale",
     "model_based",
 ]
 
 INFORMATION = ("expected", "observed")
 HETEROSCEDASTIC = ("HC0", "HC1", "HC2", "HC3", "HC4")
-CLUSTERED = ("HC0", "HC1")
+CLUSTERED = ("HC0", "HC1", "HC2", "HC3")
 KERNELS = ("bartlett", "uniform")
 
 
@@ -96,7 +97,11 @@ def clustered(
 
     M is the sum over clusters of (sum of scores)(sum of scores)'. `adjust` multiplies it by
     G/(G - 1), G clusters; kind "HC1" also by (n - 1)/(n - k). The defaults are those of R's
-    vcovCL for a glm and of Stata's maximum likelihood commands; statsmodels has "HC1".
+    vcovCL for a glm and of Stata's maximum likelihood commands; statsmodels has "HC1". "HC2" and
+    "HC3" are CR2 and CR3 (Bell & McCaffrey 2002) with the working weights: (G - 1)/G times M of
+    the scores (I - H_g C)^-1/2 s_g and (I - H_g C)^-1 s_g, H_g the cluster's information and C
+    the inverse of all. CR3 without `adjust` is the one-step jackknife over clusters, exact for
+    Gaussian with identity link. NaN where a cluster alone determines a coefficient.
 
     groups: labels (n,) of any type, or (n, 2) for two-way clusters: the sum of both less that of
     their intersections, each with its own G (Cameron, Gelbach & Miller 2011), which need not be
@@ -113,7 +118,9 @@ def clustered(
         ways = _codes_as_given(jnp.asarray(groups), n_groups, problem.rows)
     _, frequency = problem.rows.replicates
     scores = frequency[:, None] * estimating_rows(problem, fitted.params)
-    meats = [_cluster_meat(scores, codes, size, frequency, adjust) for codes, size in ways]
+    power = {"HC2": 0.5, "HC3": 1.0}.get(kind)
+    root = None if power is None else _information_root(problem, fitted)
+    meats = [_cluster_meat(scores, way, frequency, adjust, root, power) for way in ways]
     meat = meats[0] if len(meats) == 1 else meats[0] + meats[1] - meats[2]
     if kind == "HC1":
         n = problem.rows.total_frequency
@@ -121,14 +128,47 @@ def clustered(
     return _sandwich(_inverse_bread(problem, fitted, bread), meat)
 
 
-def _cluster_meat(scores: Array, codes: Array, size: int, frequency: Array, adjust: bool) -> Array:
+def _cluster_meat(
+    scores: Array,
+    way: tuple[Array, int],
+    frequency: Array,
+    adjust: bool,
+    root: tuple[Array, Array] | None,
+    power: float | None,
+) -> Array:
+    codes, size = way
     sums = jax.ops.segment_sum(scores, codes, size)
     occupied = jax.ops.segment_sum(frequency, codes, size) > 0
     count = jnp.sum(occupied, dtype=scores.dtype)
     in_range = jnp.all((frequency == 0) | ((codes >= 0) & (codes < size)))
     factor = count / (count - 1) if adjust else 1.0
+    if root is not None and power is not None:
+        sums, factor = _without_own_pull(sums, way, *root, power), factor * (count - 1) / count
     # One cluster's scores sum to zero and tell nothing of their variance.
     return jnp.where(in_range & (count > 1), factor, jnp.nan) * highest(sums.T, sums)
+
+
+def _information_root(problem: Problem, fitted: Fit) -> tuple[Array, Array]:
+    """L with LL' = C, and rows (n, p) whose cross-products are L' times the information times L."""
+    eta = problem.rows.eta(problem.design.predictor(fitted.params))
+    w = problem.rows.weigh(expected_weight(problem.family, eta))
+    root = jnp.linalg.cholesky(fitted.cov_unscaled)
+    return root, highest(problem.design.weighted_rows(jnp.sqrt(w)), root)
+
+
+def _without_own_pull(
+    sums: Array, way: tuple[Array, int], root: Array, rows: Array, power: float
+) -> Array:
+    """(I - H_g C)^-power s_g (G, p), as L'^-1 (I - L'H_g L)^-power L's_g."""
+    # Column by column: the products of all rows would be n p^2 numbers.
+    shares = jax.lax.map(
+        lambda column: jax.ops.segment_sum(column[:, None] * rows, *way), rows.T
+    ).swapaxes(0, 1)
+    share, vectors = jnp.linalg.eigh(shares)
+    rest = jnp.where(share < 1 - 1e3 * jnp.finfo(share.dtype).eps, 1 - share, jnp.nan)
+    along = jnp.einsum("gkj,gk->gj", vectors, highest(sums, root)) * rest**-power
+    back = jnp.einsum("gkj,gj->gk", vectors, along)
+    return jax.scipy.linalg.solve_triangular(root.T, back.T).T
 
 
 def _codes_of_labels(groups: Any, rows: Rows) -> list[tuple[Array, int]]:
@@ -249,7 +289,17 @@ def estimating_rows(problem: Problem, beta: Array) -> Array:
 
 def _fitted_problem(problem: Problem, fitted: Fit) -> Problem:
     """The problem with its family's parameters, and phi in the penalty's, at their estimates."""
-    return at_scale(dataclasses.replace(problem, family=fitted.family), fitted.scale)
+    found = dataclasses.replace(problem, family=fitted.family)
+    return at_scale(found, likelihood_scale(problem, fitted))
+
+
+def likelihood_scale(problem: Problem, fitted: Fit) -> Array:
+    """The phi of the equations that were solved: that of the likelihood beside a var_power."""
+    if not (problem.family.is_estimated and problem.family.unknown.with_scale):  # type: ignore
+        return fitted.scale
+    found = dataclasses.replace(problem, family=fitted.family)
+    eta = problem.rows.eta(problem.design.predictor(fitted.params))
+    return maximum_likelihood_scale(found, eta, fitted.deviance)
 
 
 def _inverse_bread(problem: Problem, fitted: Fit, information: str) -> Array:

@@ -111,6 +111,47 @@ class Dense(Design):
 
 
 @record
+class Columns(Design):
+    """X by its columns, (p, n): where every lane has a design of its own, sums over rows are then
+    sums along memory."""
+
+    columns: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        p, n = self.columns.shape
+        return n, p
+
+    @property
+    def dtype(self) -> Any:
+        return self.columns.dtype
+
+    def spoiled(self) -> Array:
+        return ~jnp.all(jnp.isfinite(self.columns), axis=0)
+
+    def cleaned(self) -> Design:
+        return Columns(_cleaned(self.columns))
+
+    def predictor(self, beta: Array) -> Array:
+        return highest(beta, self.columns)
+
+    def score(self, v: Array) -> Array:
+        return highest(self.columns, v)
+
+    def gram(self, w: Array) -> Array:
+        return highest(w[None] * self.columns, self.columns.T)
+
+    def weighted_rows(self, v: Array) -> Array:
+        return (v[None] * self.columns).T
+
+    def leverage(self, a: Array) -> Array:
+        return jnp.sum(highest(a, self.columns) * self.columns, axis=0)
+
+    def block(self, start: Array, size: int) -> Design:
+        return Columns(jax.lax.dynamic_slice_in_dim(self.columns, start, size, axis=1))
+
+
+@record
 class Augmented(Design):
     """[shared, varying]: covariates common to all fits, then the column(s) of this one.
 

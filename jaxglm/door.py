@@ -16,39 +16,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import prediction
+from jaxglm import prediction, primitives
 from jaxglm.arguments import (
     as_family,
     as_solver,
-    checked_means,
     checked_params,
     checked_penalty,
     checked_start,
-    extra_columns,
     hypothesis,
     matched_columns,
     total_offset,
 )
+from jaxglm.covariance import likelihood_scale
 from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
-from jaxglm.fit import is_concentrated, prepare, solve_prepared
-from jaxglm.frames import FitWarning, Frame, float64, read_frame
-from jaxglm.inference import ScoreTest, score_test_at
+from jaxglm.fit import prepare, solve_prepared
+from jaxglm.frames import DomainWarning, FitWarning, Frame, float64, read_frame
 from jaxglm.joint import parameter_se
-from jaxglm.linalg import PivotedQR, pivoted_qr
 from jaxglm.model import (
     Problem,
-    Rows,
-    deviance,
-    eta_score,
-    expected_weight,
-    loglike,
-    observed_weight,
-    pearson,
-    penalised_score,
     totals,
 )
-from jaxglm.penalties import Penalty, Ridge
+from jaxglm.penalties import Penalty
 from jaxglm.results import GLMResults
 from jaxglm.separation import Separation, detect_separation
 from jaxglm.solvers import Solver, Status
@@ -56,12 +45,14 @@ from jaxglm.submodels import null_space
 from jaxglm.working import (
     Equations,
     Working,
+    common_length,
     factorize,
     fit_at,
     has_constant,
     null_model,
     observations,
     require_cov_type,
+    turned,
 )
 
 __all__ = ["GLM"]
@@ -108,6 +99,7 @@ class GLM:
             row = self.frame.fractions_without_trials[0]
             text = f"proportions without n_trials (first at row {row}: {self.endog[row]:g})"
             warnings.warn(f"GLM(endog=...): {text}; each counts as 1 trial.", FitWarning, 2)
+        _speak_of_domain(self.family)
 
     @property
     def endog(self) -> np.ndarray:
@@ -166,7 +158,7 @@ class GLM:
         factor = factorize(frame, self.exog, rank_deficient)
         chosen = solver if solver is not None else as_solver(method, tol, maxiter)
         penalty = checked_penalty(penalty, p)
-        problem = self._problem(factor.q, penalty=_turn(penalty, factor))
+        problem = self.problem_on(factor.q, penalty=turned(penalty, factor))
         working = Working(factor, problem, None, as_dispersion(scale, np.float64))
         results = self._solved(working, start_params, chosen, penalty)
         return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
@@ -191,8 +183,8 @@ class GLM:
         `fit`. With N a basis of R's null space, the covariance N C N' is singular and df_resid
         counts the equations. They may make up for a rank deficient exog; where they do not, this
         raises. The null model is the constrained one's, without a constant if that has none.
-        Profile and score intervals and `anova` are not offered, as their submodels would need
-        equations of their own; refit with more of these, and use `compare_lr_test`.
+        `anova` is not offered, as its submodels would need equations of their own; refit with more
+        of these, and use `compare_lr_test`.
         """
         require_cov_type(cov_type)
         R, q = hypothesis(self.exog_names, constraints, q)
@@ -204,7 +196,7 @@ class GLM:
         factor = factorize(self.frame, self.exog @ basis, "none")
         if factor.aliased.size:
             raise ValueError("fit_constrained: exog is rank deficient under the constraints too.")
-        problem = self._problem(factor.q, shift=self.exog @ origin)
+        problem = self.problem_on(factor.q, shift=self.exog @ origin)
         dispersion, equations = as_dispersion(scale, np.float64), Equations(basis, origin)
         working = Working(factor, problem, None, dispersion, equations)
         results = self._solved(working, start_params, as_solver(method, tol, maxiter))
@@ -222,7 +214,7 @@ class GLM:
         factor = factorize(self.frame, self.exog, "none")
         beta = checked_params(params, self.exog.shape[1], "evaluate(params=...)")
         gamma = jnp.asarray(factor.r @ beta[factor.kept])
-        problem, dispersion = self._problem(factor.q), as_dispersion(scale, np.float64)
+        problem, dispersion = self.problem_on(factor.q), as_dispersion(scale, np.float64)
         fitted = fit_at(problem, gamma, dispersion, float(factor.kept.size))
         return self._results(Working(factor, problem, fitted, dispersion), "evaluate")
 
@@ -239,14 +231,14 @@ class GLM:
         if status != Status.converged:
             text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"
             warnings.warn(text, FitWarning, stacklevel=4)
-        working = dataclasses.replace(working, fitted=fitted)
+        working = dataclasses.replace(working, fitted=fitted, solver=solver, start=start)
         return self._results(working, type(solver).__name__, penalty)
 
     def _results(self, working: Working, method: str, penalty: Penalty | None = None) -> GLMResults:
         """Names and host numbers for a fit."""
         problem, fitted = working.problem, working.fitted
         unscaled = working.covariance(fitted.cov_unscaled)
-        rows = self._problem(np.ones((self.nobs, 1))).rows
+        rows = self.problem_on(np.ones((self.nobs, 1))).rows
         nobs, n_total = observations(rows, self.nobs)
         constant = has_constant(working.factor, self.frame.present)
         null = null_model(rows, fitted.family, working.dispersion, constant)
@@ -254,7 +246,7 @@ class GLM:
         held = dataclasses.replace(problem, family=fitted.family)
         error = 0.0 if fitted.family.parameters else float("nan")
         if self.family.is_estimated:
-            error = float(parameter_se(held, fitted.params, fitted.scale))
+            error = float(parameter_se(held, fitted.params, likelihood_scale(problem, fitted)))
         return GLMResults(
             params=working.coefficients(fitted.params),
             normalized_cov_params=unscaled,
@@ -288,7 +280,7 @@ class GLM:
             working=working,
         )
 
-    def _problem(
+    def problem_on(
         self, X: np.ndarray, *, penalty: Penalty | None = None, shift: np.ndarray | None = None
     ) -> Problem:
         """The problem on another design of the same rows, filled up to a common length.
@@ -297,7 +289,7 @@ class GLM:
         length share one compilation.
         """
         frame, n = self.frame, len(self.endog)
-        more = _common_length(n) - n
+        more = common_length(n) - n
         frequency = np.ones(n) if frame.freq_weights is None else frame.freq_weights
         weighted = more > 0 or frame.freq_weights is not None
         offset = frame.offset
@@ -341,122 +333,17 @@ class GLM:
         with float64():
             return np.asarray(prediction.predict(self.family, jnp.asarray(beta), X, shift, which))
 
-    @float64()
-    def loglike(self, params: Any, scale: float | None = None) -> float:
-        """The log-likelihood at params; scale None: 1 where it is known, else Pearson's there.
-
-        For Gaussian with identity link None is deviance / n, as for `llf`. In this and the methods
-        below NaN in params, an aliased coefficient, counts as 0.
-        """
-        problem, beta = self._at(params)
-        found = deviance(self.family, problem.rows, self._eta(problem, beta))
-        if scale is None and is_concentrated(self.family):
-            scale = float(found / problem.rows.total_frequency)
-        return float(
-            loglike(self.family, problem.rows, jnp.asarray(self._scale_at(params, scale)), found)
-        )
-
-    @float64()
-    def loglike_mu(self, mu: Any, scale: float = 1.0) -> float:
-        """The log-likelihood at means mu (n,); NaN where one is no mean of the family."""
-        rows, eta = self._at_means(mu, "GLM.loglike_mu(mu=...)")
-        found = deviance(self.family, rows, eta)
-        return float(loglike(self.family, rows, jnp.asarray(scale), found))
-
-    @float64()
-    def score(self, params: Any, scale: float | None = None) -> np.ndarray:
-        """The derivative (p,) of the log-likelihood in params; scale as in `loglike`."""
-        return np.asarray(penalised_score(*self._at(params))) / self._scale_at(params, scale)
-
-    @float64()
-    def score_factor(self, params: Any, scale: float | None = None) -> np.ndarray:
-        """The derivatives (n,) in the rows' linear predictors: score = exog' score_factor."""
-        problem, beta = self._at(params)
-        rows = problem.rows
-        s = rows.weigh(eta_score(self.family, rows.y, self._eta(problem, beta)))
-        return np.asarray(s)[: self.nobs] / self._scale_at(params, scale)
-
-    def score_obs(self, params: Any, scale: float | None = None) -> np.ndarray:
-        """The rows (n, p) whose sum is `score`."""
-        return self.score_factor(params, scale)[:, None] * self.exog
-
-    @float64()
-    def hessian_factor(
-        self, params: Any, scale: float | None = None, observed: bool = True
-    ) -> np.ndarray:
-        """The weights w (n,), positive where concave: information = exog' diag(w) exog."""
-        problem, beta = self._at(params)
-        eta, rows = self._eta(problem, beta), problem.rows
-        if observed:
-            w = rows.weigh(observed_weight(self.family, rows.y, eta))
-        else:
-            w = rows.weigh(expected_weight(self.family, eta))
-        return np.asarray(w)[: self.nobs] / self._scale_at(params, scale)
-
-    def information(
-        self, params: Any, scale: float | None = None, observed: bool = False
-    ) -> np.ndarray:
-        """The Fisher information (p, p), positive: expected, or observed (minus the Hessian)."""
-        return self.exog.T @ (self.hessian_factor(params, scale, observed)[:, None] * self.exog)
-
-    def hessian(self, params: Any, scale: float | None = None, observed: bool = True) -> np.ndarray:
-        """The second derivative (p, p) of the log-likelihood, or its expectation."""
-        return -self.information(params, scale, observed)
-
-    @float64()
-    def estimate_scale(self, mu: Any) -> float:
-        """Pearson's chi-squared over n - rank at means mu (n,), n_trials included."""
-        rows, eta = self._at_means(mu, "GLM.estimate_scale(mu=...)")
-        left = rows.total_frequency - pivoted_qr(self.exog[self.frame.present]).kept.size
-        return float(pearson(self.family, rows, eta) / left)
-
-    @float64()
-    def score_test(
-        self, params_constrained: Any, k_constraints: int | None = None, exog_extra: Any = None
-    ) -> ScoreTest:
-        """Rao's test that constraints hold, from coefficients (p,) fitted under them.
-
-        Of `k_constraints` equations; or, with exog_extra (n, k), that these columns add nothing,
-        params_constrained being those of exog. Expected information; the scale is 1 where it is
-        known, else Pearson's at params_constrained.
-        """
-        if (k_constraints is None) == (exog_extra is None):
-            raise ValueError("GLM.score_test: pass one of k_constraints=... and exog_extra=... .")
-        problem, beta = self._at(params_constrained)
-        if exog_extra is not None:
-            extra = extra_columns(exog_extra, self.nobs)
-            k_constraints = extra.shape[1]
-            problem = self._problem(np.column_stack([self.exog, extra]))
-            beta = jnp.append(beta, jnp.zeros(k_constraints))
-        return jax.tree.map(np.asarray, score_test_at(problem, beta, k_constraints))
-
-    def _at(self, params: Any) -> tuple[Problem, jax.Array]:
-        """The problem in the user's columns, and coefficients of it."""
-        if self.family.is_estimated:
-            raise ValueError(
-                "GLM: the family has a parameter to estimate; give it a value, as in "
-                "GLM(..., family=results.family)."
-            )
-        beta = checked_params(params, self.exog.shape[1], "GLM: params")
-        return self._problem(self.exog), jnp.asarray(beta)
-
-    def _at_means(self, mu: Any, what: str) -> tuple[Rows, jax.Array]:
-        """The rows without an offset, and the linear predictors of these means."""
-        mu = checked_means(mu, self.nobs, what)
-        rows = self._problem(np.ones((self.nobs, 1))).rows
-        filled = np.append(mu, np.full(rows.y.shape[0] - self.nobs, mu[0]))
-        rows = dataclasses.replace(rows, offset=None)
-        return rows, rows.eta(self.family.link.g(jnp.asarray(filled)))
-
-    def _eta(self, problem: Problem, beta: jax.Array) -> jax.Array:
-        return problem.rows.eta(problem.design.predictor(beta))
-
-    def _scale_at(self, params: Any, scale: float | None) -> float:
-        if scale is not None:
-            return float(scale)
-        if self.family.fixed_scale:
-            return 1.0
-        return self.estimate_scale(self.predict(params))
+    get_distribution = primitives.get_distribution
+    loglike = primitives.loglike
+    loglike_mu = primitives.loglike_mu
+    score = primitives.score
+    score_factor = primitives.score_factor
+    score_obs = primitives.score_obs
+    hessian_factor = primitives.hessian_factor
+    information = primitives.information
+    hessian = primitives.hessian
+    estimate_scale = primitives.estimate_scale
+    score_test = primitives.score_test
 
     @float64()
     def detect_separation(self) -> Separation:
@@ -470,20 +357,13 @@ class GLM:
         )
 
 
-def _turn(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
-    """The penalty in terms of gamma = R beta; only a ridge depends on the coordinates."""
-    if penalty is None or penalty.adjusts:
-        return penalty
-    p = factor.kept.size + factor.aliased.size
-    matrix = np.asarray(penalty.matrix(p, jnp.float64))[np.ix_(factor.kept, factor.kept)]
-    inverse = np.linalg.inv(factor.r)
-    return Ridge(inverse.T @ matrix @ inverse)
-
-
-def _common_length(n: int) -> int:
-    """n rounded up to one of sixteen lengths an octave."""
-    step = 1 << max(0, n.bit_length() - 5)
-    return -(-n // step) * step
+def _speak_of_domain(family: Family) -> None:
+    """Warn of a link that leaves the family's means; of a canonical one everyone knows."""
+    link, space = family.link, family.mean_space
+    if not (space.covers(link.range) or family.is_canonical):
+        name, owner = type(link).__name__, type(family).__name__
+        text = f"{name} reaches means in {link.range}, beyond the {space} of {owner}"
+        warnings.warn(f"GLM(family=...): {text}; log or logit would not.", DomainWarning, 3)
 
 
 _ADVICE = {

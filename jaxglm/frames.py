@@ -28,6 +28,10 @@ class FitWarning(UserWarning):
     """Something a fit's user should know: no convergence, dependent columns, missing trials."""
 
 
+class DomainWarning(UserWarning):
+    """The link reaches means that the family does not have: steps are cut short of these."""
+
+
 @contextlib.contextmanager
 def float64() -> Iterator[None]:
     """float64 inside, whatever the process's flag; also a decorator of host functions."""
@@ -40,7 +44,7 @@ class Frame:
     """A model's data as float64 arrays of n rows, and the names of its columns.
 
     `offset` includes log(exposure). `given` names the arguments besides endog and exog, `rows` are
-    the rows of the input that were kept.
+    the rows of the input that were kept, of `n_read`.
     """
 
     endog: np.ndarray
@@ -53,6 +57,16 @@ class Frame:
     exog_names: tuple[str, ...]
     given: tuple[str, ...]
     rows: np.ndarray
+    n_read: int
+
+    def expand(self, values: Any) -> np.ndarray:
+        """Values of the kept rows (n, ...) at all rows of the input, NaN at those left out."""
+        values = np.asarray(values)
+        if values.shape[:1] != self.rows.shape:
+            raise ValueError(f"expand: shape {values.shape}; allowed is ({len(self.rows)}, ...).")
+        whole = np.full((self.n_read, *values.shape[1:]), np.nan)
+        whole[self.rows] = values
+        return whole
 
     @property
     def present(self) -> np.ndarray:
@@ -134,6 +148,7 @@ def read_frame(
         exog_names=column_names(exog, X),
         given=tuple(name for name, value in rows.items() if value is not None),
         rows=np.flatnonzero(keep),
+        n_read=n,
     )
 
 

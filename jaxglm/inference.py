@@ -6,6 +6,7 @@ what decides it, the denominator's degrees of freedom or `known_scale`. Nothing 
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Literal
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._special import chi2_sf, f_sf, t_quantile, two_sided_normal, two_sided_t
-from jaxglm._types import Array, ArrayLike, inexact, record
+from jaxglm._types import Array, ArrayLike, inexact, record, static
 from jaxglm.fit import Fit
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, eta_score, expected_weight, penalised_score, totals
@@ -22,16 +23,21 @@ from jaxglm.submodels import hold
 __all__ = [
     "Contrasts",
     "LikelihoodRatioTest",
+    "PairwiseTests",
     "ScoreTest",
     "WaldTest",
     "adjust_pvalues",
     "contrasts",
     "likelihood_ratio",
+    "pairwise",
     "score_test",
     "score_test_at",
     "upper_tail",
     "wald",
 ]
+
+ADJUSTMENTS = ("bh", "holm", "bonferroni", "holm-sidak")
+Adjustment = Literal["bh", "holm", "bonferroni", "holm-sidak"]
 
 
 @record
@@ -48,6 +54,20 @@ class Contrasts:
     pvalue: Array
     lower: Array
     upper: Array
+
+
+@record
+class PairwiseTests:
+    """Contrasts of pairs, fields (k,); `adjusted` are the p-values for their number."""
+
+    estimate: Array
+    se: Array
+    statistic: Array
+    pvalue: Array
+    lower: Array
+    upper: Array
+    adjusted: Array
+    pairs: tuple[str, ...] = static()
 
 
 @record
@@ -120,6 +140,24 @@ def _contrasts(
     tail = two_sided_normal(statistic) if df is None else two_sided_t(statistic, df)
     pvalue = jnp.where(jnp.isnan(statistic), jnp.nan, tail)
     return Contrasts(estimate, se, statistic, pvalue, estimate - half, estimate + half)
+
+
+def pairwise(
+    params: Array,
+    cov: Array,
+    R: ArrayLike,
+    pairs: tuple[str, ...],
+    df: ArrayLike | None = None,
+    alpha: ArrayLike = 0.05,
+    method: Adjustment = "holm-sidak",
+) -> PairwiseTests:
+    """`contrasts` R (k, p) of these pairs, with p-values adjusted for their number.
+
+    The limits are those of each contrast alone.
+    """
+    found = contrasts(params, cov, R, 0.0, df, alpha)
+    each = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return PairwiseTests(**each, adjusted=adjust_pvalues(found.pvalue, method), pairs=pairs)
 
 
 def wald(
@@ -229,23 +267,28 @@ def _score_test_at(
     return ScoreTest(statistic, df, upper_tail(statistic, df), z, two_sided_normal(z))
 
 
-def adjust_pvalues(p: ArrayLike, method: Literal["bh", "holm", "bonferroni"] = "bh") -> Array:
+def adjust_pvalues(p: ArrayLike, method: Adjustment = "bh") -> Array:
     """p-values adjusted for the number of tests along the last axis; NaNs count as no test.
 
-    "bh" controls the false discovery rate (Benjamini & Hochberg 1995), "holm" (1979) and
-    "bonferroni" the probability of any false rejection.
+    "bh" controls the false discovery rate (Benjamini & Hochberg 1995), "bonferroni", "holm" (1979)
+    and "holm-sidak" (Sidak 1967's bound in Holm's steps, which wants tests that are independent or
+    normal) the probability of any false rejection.
     """
     p = inexact(p)
-    if method not in ("bh", "holm", "bonferroni"):
-        raise ValueError(f"method={method!r}: allowed are 'bh', 'holm', 'bonferroni'.")
+    if method not in ADJUSTMENTS:
+        allowed = ", ".join(map(repr, ADJUSTMENTS))
+        raise ValueError(f"method={method!r}: allowed are {allowed}.")
     count = jnp.sum(~jnp.isnan(p), axis=-1, keepdims=True).astype(p.dtype)
     if method == "bonferroni":
         return jnp.minimum(p * count, 1.0)
     order = jnp.argsort(p, axis=-1)
     ranks = jnp.broadcast_to(jnp.arange(1, p.shape[-1] + 1, dtype=p.dtype), p.shape)
     ascending = jnp.take_along_axis(p, order, axis=-1)
+    left = count - ranks + 1.0
     if method == "holm":
-        raised = jax.lax.cummax(ascending * (count - ranks + 1.0), axis=p.ndim - 1)
+        raised = jax.lax.cummax(ascending * left, axis=p.ndim - 1)
+    elif method == "holm-sidak":
+        raised = jax.lax.cummax(-jnp.expm1(left * jnp.log1p(-ascending)), axis=p.ndim - 1)
     else:
         filled = jnp.where(jnp.isnan(ascending), jnp.inf, ascending * count / ranks)
         raised = jax.lax.cummin(filled, axis=p.ndim - 1, reverse=True)

@@ -6,13 +6,15 @@ may be any of `covariance`'s.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
-from jaxglm._types import Array, ArrayLike, inexact, record
+from jaxglm._types import Array, ArrayLike, inexact, record, static
 from jaxglm.designs import Design, as_design
 from jaxglm.families import Family
 from jaxglm.linalg import highest
@@ -21,12 +23,14 @@ __all__ = [
     "Margins",
     "MeanIntervals",
     "ObservationIntervals",
+    "TermContributions",
     "average_marginal_effects",
     "mean_intervals",
     "observation_intervals",
     "predict",
     "simulate",
     "simulated_intervals",
+    "term_contributions",
 ]
 
 WHICH = ("mean", "linear", "var_unscaled")
@@ -57,6 +61,19 @@ class ObservationIntervals:
     mean: Array
     lower: Array
     upper: Array
+
+
+@record
+class TermContributions:
+    """What each of T terms adds to the linear predictor: value and se (n, T), `names` in order.
+
+    A row's values, `constant` and the offset sum to its linear predictor.
+    """
+
+    value: Array
+    se: Array
+    constant: Array
+    names: tuple[str, ...] = static()
 
 
 @record
@@ -126,6 +143,28 @@ def _end(family: Family, eta: Array, upwards: Array) -> Array:
     within = family.link.domain.contains(eta) & (mu >= space.low) & (mu <= space.high)
     edge = jnp.where(upwards, space.high, space.low).astype(mu.dtype)
     return jnp.where(within | jnp.isnan(eta), mu, edge)
+
+
+def term_contributions(
+    params: Array,
+    cov: Array,
+    X: ArrayLike,
+    centre: ArrayLike,
+    terms: Mapping[str, Sequence[int]],
+) -> TermContributions:
+    """(x - centre)_t beta_t of the columns of each term t, as R's predict(type = "terms").
+
+    X (n, p); centre (p,), R's being the columns' means where there is an intercept, else 0. The
+    offset is part of no term.
+    """
+    params, rows = jnp.asarray(params), inexact(X) - inexact(centre)[None, :]
+    member = np.zeros((len(terms), rows.shape[1]))
+    for place, columns in zip(member, terms.values(), strict=True):
+        place[list(columns)] = 1.0
+    parts = rows[None, :, :] * jnp.asarray(member, rows.dtype)[:, None, :]
+    value, variance = highest(parts, params), jnp.sum(highest(parts, cov) * parts, axis=-1)
+    constant = inexact(centre) @ params
+    return TermContributions(value.T, jnp.sqrt(variance).T, constant, tuple(terms))
 
 
 def observation_intervals(

@@ -14,28 +14,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import arguments, diagnostics, intervals, prediction
+from jaxglm import arguments, diagnostics, forecasts
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
 from jaxglm.anova import DevianceTable, drop_one, sequential
 from jaxglm.families import Family
 from jaxglm.frames import FitWarning, float64
 from jaxglm.inference import (
+    Adjustment,
     Contrasts,
     LikelihoodRatioTest,
+    PairwiseTests,
     ScoreTest,
     WaldTest,
     contrasts,
     likelihood_ratio,
+    pairwise,
     score_test,
     wald,
 )
 from jaxglm.model import loglike
-from jaxglm.predictive import Predictive
 from jaxglm.solvers import Status
 from jaxglm.storage import read_results, state_of, write_results
-from jaxglm.summaries import SHIFTS, summarize
-from jaxglm.working import Working, as_fit, fitted_means, per_row, pseudo_rsquared
+from jaxglm.summaries import summarize
+from jaxglm.working import FitHistory, Working, as_fit, fitted_means, per_row, pseudo_rsquared
 
 __all__ = ["FitWarning", "GLMResults"]
 
@@ -141,17 +143,46 @@ class GLMResults:
             raise ValueError(
                 f"conf_int(method={method!r}): allowed are 'wald', 'profile', 'score'."
             )
-        working = self.need_data("conf_int")
-        problem, fitted = working.in_columns(self.model.exog)
-        chosen = intervals.profile_interval if method == "profile" else intervals.score_interval
-        return working.spread(np.asarray(chosen(problem, fitted, alpha, df)))
+        return self.need_data("conf_int").limits(self.model.exog, method, alpha, df)
 
-    def cov_params(self, r_matrix: Any = None) -> np.ndarray:
-        """The covariance (p, p) of the coefficients, of the kind `cov_type`, or of R params."""
+    def cov_params(
+        self,
+        r_matrix: Any = None,
+        column: Any = None,
+        scale: float | None = None,
+        cov_p: Any = None,
+        other: Any = None,
+    ) -> np.ndarray:
+        """The covariance (p, p) of the coefficients, of the kind `cov_type`.
+
+        r_matrix R: that of R params, or of R params with `other` params. column: the entries of one
+        coefficient or several, by number. scale: the model-based one at this dispersion. cov_p:
+        another covariance to take.
+        """
+        cov = self.cov if scale is None else scale * self.normalized_cov_params
+        cov = cov if cov_p is None else np.asarray(cov_p, dtype=np.float64)
+        if column is not None:
+            return cov[column, column] if np.ndim(column) == 0 else cov[np.ix_(column, column)]
         if r_matrix is None:
-            return self.cov
+            return cov
         R = np.asarray(r_matrix, dtype=np.float64)
-        return R @ np.nan_to_num(self.cov) @ R.T
+        return R @ np.nan_to_num(cov) @ (R if other is None else np.asarray(other)).T
+
+    def coef_table(self, alpha: float = 0.05) -> dict[str, Any]:
+        """The numbers of the summary's table by column, as a data frame's constructor takes them.
+
+        "statistic" is z, or t where `use_t`; lower and upper are Wald limits at level 1 - alpha.
+        """
+        limits = self.conf_int(alpha)
+        return {
+            "term": list(self.exog_names),
+            "estimate": self.params,
+            "se": self.bse,
+            "statistic": self.tvalues,
+            "p": self.pvalues,
+            "lower": limits[:, 0],
+            "upper": limits[:, 1],
+        }
 
     @float64()
     def with_covariance(
@@ -163,24 +194,32 @@ class GLMResults:
         maxlags: int | None = None,
         kernel: str = "bartlett",
         use_correction: bool = True,
+        df_correction: bool = True,
+        scaling_factor: float = 1.0,
         bread: str = "expected",
     ) -> GLMResults:
         """The same fit with another covariance; None: with another `use_t` alone.
 
         "nonrobust": expected information; "observed"; "HC0" to "HC4" as R's sandwich; "cluster":
         `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`, as Stata's
-        regress and statsmodels, and df_resid_inference G - 1; "HAC": `maxlags`, with n/(n - k)
-        where `use_correction`. bread: "expected" (R) or "observed" information (statsmodels).
-        What was used is kept in `cov_kwds`, of the groups their number.
+        regress and statsmodels; "CR2", "CR3": clusters whose scores are freed of their own pull
+        (`covariance.clustered`), with (G - 1)/G, the jackknife's, unless `use_correction`. All
+        have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k) where
+        `use_correction`. bread: "expected" (R) or "observed" information (statsmodels).
+        scaling_factor multiplies the covariance. What was used is kept in `cov_kwds`, of the
+        groups their number.
         """
         use_t = self.use_t if use_t is None else use_t
-        if cov_type is None or cov_type == self.cov_type == "nonrobust":
+        plain = cov_type == self.cov_type == "nonrobust" and scaling_factor == 1.0
+        if cov_type is None or plain:
             return dataclasses.replace(self, use_t=use_t)
         options = {"maxlags": maxlags, "kernel": kernel, "bread": bread}
         options |= {"groups": groups, "use_correction": use_correction}
+        options |= {"df_correction": df_correction, "scaling_factor": scaling_factor}
         working = self.need_data("with_covariance")
         cov, used = working.chosen_covariance(cov_type, options, self.model.frame.present)
-        df = float(used["n_groups"] - 1) if "n_groups" in used else self.df_resid
+        adjusted = used.get("df_correction", False)
+        df = float(used["n_groups"] - 1) if adjusted else self.df_resid
         return dataclasses.replace(
             self, cov=cov, cov_type=cov_type, cov_kwds=used, use_t=use_t, df_resid_inference=df
         )
@@ -206,21 +245,26 @@ class GLMResults:
     def info_criteria(
         self, crit: str = "aic", scale: float | None = None, dk_params: int = 0
     ) -> float:
-        """aic, bic or qaic, with dk_params more parameters and the likelihood at `scale`.
+        """aic, aicc, bic or qaic, with dk_params more parameters and the likelihood at `scale`.
 
         R's AIC of Gaussian, Gamma and InverseGaussian is "aic" with scale = deviance / n_total and
         dk_params = 1; in the last two R takes precision weights for repeated rows, so its number is
         that of the fit with freq_weights in the place of var_weights. qaic = -2 llf(scale=1) /
-        scale + 2 (rank + dk_params), at `scale` or the fitted one.
+        scale + 2 (rank + dk_params), at `scale` or the fitted one. aicc adds 2 k (k + 1) /
+        (n_total - k - 1), k = rank + dk_params (Hurvich & Tsai 1989).
         """
         k = self.rank + dk_params
         if crit == "qaic":
             over = self.scale if scale is None else scale
             return -2.0 * self.llf_scaled(1.0) / over + 2.0 * k
-        if crit not in ("aic", "bic"):
-            raise ValueError(f"info_criteria(crit={crit!r}): allowed are 'aic', 'bic', 'qaic'.")
+        costs = {"aic": 2.0, "bic": np.log(self.n_total), "aicc": 2.0}
+        if crit not in costs:
+            raise ValueError(
+                f"info_criteria(crit={crit!r}): allowed are 'aic', 'bic', 'qaic', 'aicc'."
+            )
+        more = 2.0 * k * (k + 1) / (self.n_total - k - 1) if crit == "aicc" else 0.0
         llf = self.llf if scale is None else self.llf_scaled(scale)
-        return -2.0 * llf + k * (2.0 if crit == "aic" else float(np.log(self.n_total)))
+        return float(-2.0 * llf + k * costs[crit] + more)
 
     @float64()
     def llf_scaled(self, scale: float | None = None) -> float:
@@ -297,90 +341,28 @@ class GLMResults:
         found = self.need_data("leave_one_out").leave_one_out()
         return diagnostics.LeaveOneOut(*(v[: self.model.nobs] for v in found))
 
+    @property
     @float64()
-    def predict(
-        self, exog: Any = None, exposure: Any = None, offset: Any = None, which: str = "mean"
-    ) -> np.ndarray:
-        """The "mean", "linear" predictor or "var_unscaled" V(mu) (n,), at exog or in the sample.
+    def fit_history(self) -> FitHistory:
+        """The passes of the fit, made again on the host: nothing is kept unless it is asked for."""
+        return self.need_data("fit_history").history()
 
-        A model fitted with an offset or exposure needs one here. Columns of a frame are matched
-        by name. Aliased coefficients count as 0.
+    def expand(self, values: Any) -> Any:
+        """Values of the kept rows (n, ...) at all rows of the input, as R's na.exclude gives them.
+
+        NaN stands where missing="drop" left a row out. values: an array, or a record of arrays as
+        `get_influence` and `get_prediction` return them.
         """
-        X, shift = self._new_rows(exog, exposure, offset)
-        params = jnp.asarray(np.nan_to_num(self.params))
-        return np.asarray(prediction.predict(self.family, params, X, shift, which))
+        self.need_data("expand")
+        return jax.tree.map(self.model.frame.expand, values)
 
-    @float64()
-    def get_prediction(
-        self,
-        exog: Any = None,
-        exposure: Any = None,
-        offset: Any = None,
-        alpha: float = 0.05,
-        method: str = "endpoint",
-    ) -> prediction.MeanIntervals:
-        """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
-        X, shift = self._new_rows(exog, exposure, offset)
-        params, cov = self._estimable()
-        found = prediction.mean_intervals(
-            self.family, params, cov, X, shift, alpha, method, self.df_test
-        )
-        return jax.tree.map(np.asarray, found)
-
-    @float64()
-    def prediction_interval(
-        self,
-        exog: Any = None,
-        exposure: Any = None,
-        offset: Any = None,
-        alpha: float = 0.05,
-        var_weights: Any = 1.0,
-        n_trials: Any = 1.0,
-    ) -> prediction.ObservationIntervals:
-        """Limits for new observations, from their variance and that of the estimated mean."""
-        X, shift = self._new_rows(exog, exposure, offset)
-        params, cov = self._estimable()
-        scale, df = self.scale, self.df_test
-        found = prediction.observation_intervals(
-            self.family, params, cov, X, shift, scale, var_weights, n_trials, alpha, df
-        )
-        return jax.tree.map(np.asarray, found)
-
-    @float64()
-    def get_margeff(
-        self, at: str = "overall", method: str = "dydx", dummy: bool = False, alpha: float = 0.05
-    ) -> prediction.Margins:
-        """Average marginal effects of all columns but the constant, with delta-method errors.
-
-        at "overall" or "mean"; method "dydx", "eyex", "dyex" or "eydx"; dummy: 0/1 columns as
-        discrete changes. Weighted by freq_weights, offset respected.
-        """
-        self.need_data("get_margeff")
-        found = arguments.marginal_effects(self, *self._estimable(), at, method, dummy, alpha)
-        return jax.tree.map(np.asarray, found)
-
-    def get_distribution(
-        self,
-        exog: Any = None,
-        exposure: Any = None,
-        offset: Any = None,
-        var_weights: Any = None,
-        n_trials: Any = None,
-    ) -> Predictive:
-        """The estimated distribution of responses at exog, or in the sample: cdf, sample, ...
-
-        var_weights and n_trials are 1 at new rows, the model's own in the sample, unless given.
-        """
-        sampled = exog is None and self.model is not None
-        within = sampled and offset is None and exposure is None
-        mean = self.mu if within else self.predict(exog, exposure, offset)
-        frame = self.model.frame if sampled else None
-        return arguments.predictive(self, mean, frame, var_weights, n_trials)
-
-    def simulate(self, key: Any, n_draws: int | None = None) -> np.ndarray:
-        """Responses drawn at the fitted means: (n,), or (n_draws, n)."""
-        self.need_data("simulate")
-        return self.get_distribution().sample(key, n_draws)
+    predict = forecasts.predict
+    predict_terms = forecasts.predict_terms
+    get_prediction = forecasts.get_prediction
+    prediction_interval = forecasts.prediction_interval
+    get_margeff = forecasts.get_margeff
+    get_distribution = forecasts.get_distribution
+    simulate = forecasts.simulate
 
     @float64()
     def wald_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
@@ -408,6 +390,23 @@ class GLMResults:
         """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
         params, cov, R, q = self._equations(hypothesis, q)
         found = contrasts(params, cov, R, 0.0 if q is None else q, self.df_test, alpha)
+        return jax.tree.map(np.asarray, found)
+
+    @float64()
+    def t_test_pairwise(
+        self,
+        columns: Any,
+        reference: str | None = None,
+        method: Adjustment = "holm-sidak",
+        alpha: float = 0.05,
+    ) -> PairwiseTests:
+        """`t_test` of all differences between levels, later less earlier, with adjusted p-values.
+
+        columns: the names or numbers of the levels' dummies; reference: the name of a level before
+        them that has none (treatment coding). method as in `inference.adjust_pvalues`.
+        """
+        pairs, R = arguments.level_contrasts(self.exog_names, columns, reference)
+        found = pairwise(*self.estimable(), R, pairs, self.df_test, alpha, method)
         return jax.tree.map(np.asarray, found)
 
     @float64()
@@ -478,21 +477,9 @@ class GLMResults:
             )
         return self.working
 
-    def _estimable(self) -> tuple[jax.Array, jax.Array]:
+    def estimable(self) -> tuple[jax.Array, jax.Array]:
         """Coefficients and covariance with 0 for the aliased."""
         return jnp.asarray(np.nan_to_num(self.params)), jnp.asarray(np.nan_to_num(self.cov))
 
     def _equations(self, hypothesis: Any, q: Any) -> tuple[Any, Any, Any, Any]:
-        return *self._estimable(), *arguments.hypothesis(self.exog_names, hypothesis, q)
-
-    def _new_rows(self, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any]:
-        """The design and offset (or None) to predict at; in the sample where none is given."""
-        if exog is None:
-            self.need_data("predict")
-            X = self.model.exog
-            if offset is None and exposure is None:
-                return X, self.model.frame.offset
-        else:
-            X = arguments.matched_columns(exog, self.exog_names)
-        needed = not set(SHIFTS).isdisjoint(self.given)
-        return X, arguments.total_offset(offset, exposure, needed, X.shape[0])
+        return *self.estimable(), *arguments.hypothesis(self.exog_names, hypothesis, q)

@@ -16,24 +16,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import covariance, diagnostics
+from jaxglm import covariance, diagnostics, intervals
 from jaxglm.designs import Dense
-from jaxglm.dispersion import Dispersion, estimate
+from jaxglm.dispersion import Dispersion, at_scale, estimate
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, is_concentrated
 from jaxglm.frames import FitWarning, Frame, float64
 from jaxglm.linalg import PivotedQR, inverse_pd, pivoted_qr, solve_triangular
 from jaxglm.model import Problem, Rows, is_unrestricted, loglike, penalised_score, totals
-from jaxglm.solvers import Status
-from jaxglm.solvers.base import decrement_tolerance
+from jaxglm.penalties import Penalty, Ridge
+from jaxglm.solvers import Solver, Status
+from jaxglm.solvers.base import RUNNING, decrement_tolerance
 
 MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
-COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, "cluster", "HAC")
+# Of clusters, the names in `covariance.clustered` with and without the correction.
+CLUSTERED = {"cluster": ("HC1", "HC0"), "CR2": ("HC2", "HC2"), "CR3": ("HC3", "HC3")}
+COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, *CLUSTERED, "HAC")
 # The share of a column not made up by earlier ones below which its coefficient is in doubt.
 NEARLY_DEPENDENT = 1e-8
 
 
 _totals, _score = jax.jit(totals), jax.jit(penalised_score)
+_step = jax.jit(lambda solver, problem, state: solver.step(problem, state))
 
 
 class Equations(NamedTuple):
@@ -41,6 +45,13 @@ class Equations(NamedTuple):
 
     basis: np.ndarray
     origin: np.ndarray
+
+
+class FitHistory(NamedTuple):
+    """The coefficients (k, p) and deviances (k,) after each of k passes over the data."""
+
+    params: np.ndarray
+    deviance: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +63,8 @@ class Working:
     fitted: Fit
     dispersion: Dispersion
     equations: Equations | None = None
+    solver: Solver | None = None
+    start: Any = None
 
     @property
     def width(self) -> int:
@@ -110,9 +123,9 @@ class Working:
             cov = covariance.model_based(problem, fitted, MODEL_BASED[cov_type])
         elif cov_type in covariance.HETEROSCEDASTIC:
             cov = covariance.heteroscedastic(problem, fitted, cov_type, bread=bread)
-        elif cov_type == "cluster":
+        elif cov_type in CLUSTERED:
             groups, count = cluster_labels(options["groups"], present, problem.design.shape[0])
-            used, kind = used | {"n_groups": count}, "HC1" if adjust else "HC0"
+            used, kind = used | {"n_groups": count}, CLUSTERED[cov_type][0 if adjust else 1]
             cov = covariance.clustered(problem, fitted, groups, kind, adjust=adjust, bread=bread)
         else:
             if lags is None:
@@ -120,7 +133,59 @@ class Working:
             cov = covariance.autocorrelated(
                 problem, fitted, lags, options["kernel"], adjust=adjust, bread=bread
             )
-        return self.covariance(cov), used
+        return options["scaling_factor"] * self.covariance(cov), used
+
+    def history(self) -> FitHistory:
+        """The passes of the solver, and of its polish, made again one by one."""
+        if self.solver is None:
+            raise ValueError("fit_history: `evaluate` makes no passes.")
+        problem, penalty = self.problem, self.problem.penalty
+        adjusts = penalty is not None and penalty.adjusts
+        if problem.family.is_estimated or (adjusts and not self.known_scale):
+            raise ValueError(
+                "fit_history: unknowns are solved for with the coefficients; give the family's "
+                "parameter, or under a penalty that adjusts the scale."
+            )
+        problem = problem if self.dispersion.value is None else at_scale(problem, self.fitted.scale)
+        betas, solver, start = [], self.solver, self.start
+        while solver is not None:
+            state = solver.init(problem, start)
+            while int(state.status) == RUNNING:
+                state = _step(solver, problem, state)
+                betas.append(state.beta)
+            solver, start = solver.polish, state.beta
+        deviances = [float(_totals(problem, beta).deviance) for beta in betas]
+        params = [self.coefficients(beta) for beta in betas]
+        return FitHistory(np.array(params), np.array(deviances))
+
+    def limits(self, X: np.ndarray, method: str, alpha: float, df: float | None) -> np.ndarray:
+        """The "profile" or "score" limits (p, 2) of beta, for the design X it belongs to."""
+        chosen = intervals.profile_interval if method == "profile" else intervals.score_interval
+        if self.equations is None:
+            problem, fitted = self.in_columns(X)
+            return self.spread(np.asarray(chosen(problem, fitted, alpha, df)))
+        found = np.stack([self.equations.origin] * 2, axis=1)
+        for j in np.flatnonzero(self.equations.basis.any(axis=1)):
+            problem, fitted = self._led_by(X, j)
+            found[j] += np.asarray(chosen(problem, fitted, alpha, df))[0]
+        return found
+
+    def _led_by(self, X: np.ndarray, j: int) -> tuple[Problem, Fit]:
+        """The problem under equations in terms of beta_j less its origin, and of the others' rest.
+
+        delta = T eta with N_j T = (1, 0, ...): T is orthogonal but for the length of its first.
+        """
+        basis, origin = self.equations  # type: ignore[misc]
+        turn = np.linalg.qr(basis[j][:, None], mode="complete")[0]
+        turn[:, 0] /= basis[j] @ turn[:, 0]
+        back = np.linalg.inv(turn) @ basis.T
+        cov = back @ self.covariance(self.fitted.cov_unscaled) @ back.T
+        eta = back @ (self.coefficients(self.fitted.params) - origin)
+        design = self.filled(X @ basis @ turn)
+        fitted = dataclasses.replace(
+            self.fitted, params=jnp.asarray(eta), cov_unscaled=jnp.asarray(cov)
+        )
+        return dataclasses.replace(self.problem, design=design), fitted
 
     def in_columns(self, X: np.ndarray, *, bound: bool = False) -> tuple[Problem, Fit]:
         """The problem and its fit in terms of X's estimable columns, for what depends on them.
@@ -129,10 +194,7 @@ class Working:
         free to be fitted.
         """
         if self.equations is not None and not bound:
-            raise ValueError(
-                "fit_constrained: profile and score intervals and tables of terms need a fit "
-                "without equations."
-            )
+            raise ValueError("fit_constrained: tables of terms need a fit without equations.")
         kept = self.factor.kept if self.equations is None else np.arange(X.shape[1])
         problem = dataclasses.replace(self.problem, design=self.filled(X[:, kept]))
         if self.equations is not None:
@@ -338,12 +400,14 @@ def pseudo_rsquared(kind: str, full: float, null: float, n: float) -> float:
 
 def _used_options(cov_type: str, options: dict[str, Any]) -> dict[str, Any]:
     """Those that a covariance takes, but groups; raises for groups or lags that it does not."""
-    own = {"cluster": ("groups", "use_correction"), "HAC": ("maxlags", "kernel", "use_correction")}
+    own = dict.fromkeys(CLUSTERED, ("groups", "use_correction", "df_correction"))
+    own |= {"HAC": ("maxlags", "kernel", "use_correction")}
     taken = own.get(cov_type, ())
     for name in ("groups", "maxlags"):
         if options[name] is not None and name not in taken:
             raise ValueError(f"{name}: the covariance {cov_type!r} takes none.")
     taken += () if cov_type in MODEL_BASED else ("bread",)
+    taken += () if options["scaling_factor"] == 1.0 else ("scaling_factor",)
     return {name: options[name] for name in taken if name != "groups"}
 
 
@@ -362,6 +426,22 @@ def require_cov_type(cov_type: str) -> None:
     """Raise on a covariance that there is not."""
     if cov_type not in COV_TYPES:
         raise ValueError(f"cov_type={cov_type!r}: allowed are {', '.join(COV_TYPES)}.")
+
+
+def turned(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
+    """The penalty in terms of gamma = R beta; only a ridge depends on the coordinates."""
+    if penalty is None or penalty.adjusts:
+        return penalty
+    p = factor.kept.size + factor.aliased.size
+    matrix = np.asarray(penalty.matrix(p, jnp.float64))[np.ix_(factor.kept, factor.kept)]
+    inverse = np.linalg.inv(factor.r)
+    return Ridge(inverse.T @ matrix @ inverse)
+
+
+def common_length(n: int) -> int:
+    """n rounded up to one of sixteen lengths an octave."""
+    step = 1 << max(0, n.bit_length() - 5)
+    return -(-n // step) * step
 
 
 def as_fit(results: Any) -> Fit:

@@ -19,9 +19,11 @@ PACKAGE = ROOT / "jaxglm"
 # other. `jaxglm` itself, which names everything, is the roof.
 FLOORS = [
     ("_types", "_loggamma"),
-    ("_special", "_tables"),
-    ("_likelihood", "links"),
+    ("_roots", "_special", "_tables"),
+    ("_likelihood", "link"),
+    ("links",),
     ("family",),
+    ("custom",),
     ("families",),
     ("linalg",),
     ("designs", "separation"),
@@ -45,6 +47,7 @@ FLOORS = [
     ("frames", "summaries", "storage"),
     ("predictive",),
     ("arguments", "working"),
+    ("forecasts", "primitives"),
     ("results",),
     ("door",),
     ("resample", "simulate", "datasets"),

@@ -11,8 +11,9 @@ import pytest
 from conftest import reference
 
 from jaxglm import covariance, families, links
+from jaxglm.dispersion import scale_score
 from jaxglm.fit import fit, prepare
-from jaxglm.penalties import Jeffreys, Ridge
+from jaxglm.penalties import Jeffreys, MeanBias, Ridge
 
 FILE = reference("r_sandwich")
 CASES = {case["name"]: case for case in FILE["cases"]}
@@ -49,7 +50,7 @@ def every_estimator(groups):
         **{f"{kind} {bread}": partial(covariance.heteroscedastic, kind=kind, bread=bread)
            for kind in TYPES for bread in ("expected", "observed")},
         **{f"cluster {kind}": partial(covariance.clustered, groups=groups, kind=kind)
-           for kind in ("HC0", "HC1")},
+           for kind in covariance.CLUSTERED},
         "bartlett": partial(covariance.autocorrelated, max_lags=2.5, adjust=True),
         "uniform": partial(covariance.autocorrelated, max_lags=2, kernel="uniform"),
         "model": covariance.model_based,
@@ -103,11 +104,39 @@ def test_model_based_is_scale_times_inverse_information(name):
 
 
 @each_case
-def test_singletons_as_clusters_are_hc0(name):
+def test_clusters_of_one_row_each_are_heteroscedastic(name):
     problem, fitted = fitted_case(name)
     alone = np.arange(problem.rows.y.shape[0])
     got = covariance.clustered(problem, fitted, alone, adjust=False)
     assert error(got, covariance.heteroscedastic(problem, fitted)) < 1e-12
+    for kind in ("HC2", "HC3"):
+        got = covariance.clustered(problem, fitted, alone, kind)
+        assert error(got, covariance.heteroscedastic(problem, fitted, kind)) < 1e-12
+
+
+def test_cr3_of_a_linear_model_is_the_jackknife_over_clusters():
+    problem, fitted = fitted_case("gaussian identity")
+    X, y, _ = cases.data_of(CASES["gaussian identity"])
+    labels = GROUPS["g1"]
+    count = len(set(labels))
+    left = [np.linalg.lstsq(X[labels != g], y[labels != g], rcond=None)[0] for g in set(labels)]
+    moved = np.array(left) - np.asarray(fitted.params)
+    jackknife = (count - 1) / count * moved.T @ moved
+    got = covariance.clustered(problem, fitted, labels, "HC3", adjust=False)
+    assert error(got, jackknife) < 1e-12
+    # CR2 is without bias where the model holds, so it lies between plain and jackknife.
+    sizes = [covariance.clustered(problem, fitted, labels, kind, adjust=False)[1, 1]
+             for kind in ("HC0", "HC2", "HC3")]  # fmt: skip
+    assert sizes[0] < sizes[1] * count / (count - 1) < sizes[2] * count / (count - 1)
+
+
+def test_a_cluster_that_alone_determines_a_coefficient_has_no_cr3():
+    data = cases.small()
+    labels = np.arange(30) // 5
+    X = np.column_stack([data.X[:, :2], labels == 2])
+    problem, fitted = both(X, data.count, families.Poisson())
+    assert np.isnan(covariance.clustered(problem, fitted, labels, "HC3")).all()
+    assert np.isfinite(covariance.clustered(problem, fitted, labels, "HC1")).all()
 
 
 @each_case
@@ -272,11 +301,27 @@ def test_an_estimated_family_parameter_is_filled_in():
         assert error(estimator(unknown, fitted), estimator(problem, fitted)) == 0.0, name
 
 
+def test_the_adjustments_beside_a_var_power_stand_at_phi_of_the_likelihood():
+    data, family = cases.small(), families.Tweedie(1.5)
+    y = data.positive * (np.arange(30) % 4 > 0)
+    # Any coefficients will do.
+    fitted = dataclasses.replace(both(data.X, y, families.Poisson())[1], family=family)
+    unknown, _ = prepare(data.X, y, families.Tweedie(None), penalty=MeanBias())
+    known = dataclasses.replace(unknown, family=fitted.family)
+    phi = covariance.likelihood_scale(unknown, fitted)
+    eta = data.X @ fitted.params
+    assert abs(scale_score(known, eta, jnp.log(phi))) < 1e-8
+    assert covariance.likelihood_scale(known, fitted) == fitted.scale != phi
+    other = dataclasses.replace(fitted, scale=2.0 * fitted.scale)
+    once, twice = (covariance.model_based(unknown, each, "observed") for each in (fitted, other))
+    np.testing.assert_allclose(twice, 2.0 * once, rtol=1e-12)
+
+
 MISTAKES = {
     "kind": (covariance.heteroscedastic, {"kind": "HC9"}, "kind='HC9': allowed are 'HC0'"),
     "bread": (covariance.heteroscedastic, {"bread": "eim"}, "bread='eim'"),
     "information": (covariance.model_based, {"information": "x"}, "information='x'"),
-    "cluster kind": (covariance.clustered, {"groups": GROUPS["g1"], "kind": "HC3"}, "kind='HC3'"),
+    "cluster kind": (covariance.clustered, {"groups": GROUPS["g1"], "kind": "HC4"}, "kind='HC4'"),
     "shape": (covariance.clustered, {"groups": GROUPS["g1"][:5]}, "groups: shape"),
     "one cluster": (covariance.clustered, {"groups": np.ones(48)}, "groups: one cluster"),
     "missing": (

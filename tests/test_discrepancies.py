@@ -14,6 +14,7 @@ from conftest import reference
 import jaxglm
 from jaxglm import FitWarning, Status, families
 
+pytestmark = pytest.mark.filterwarnings("ignore::jaxglm.frames.DomainWarning")
 GLM_CASES = {case["name"]: case for case in reference("r_glm")["cases"]}
 SANDWICH = {case["name"]: case for case in reference("r_sandwich")["cases"]}
 

@@ -1,5 +1,6 @@
 """The door of a single fit: what goes in under any name, and what the model answers unfitted."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cases import close, small
 
 import jaxglm
 from jaxglm import FitWarning, Status, families, links, solvers
+from jaxglm.frames import DomainWarning
 from jaxglm.submodels import fit_constrained
 
 N = 24
@@ -96,6 +98,15 @@ def test_missing_rows_are_dropped_from_all_arrays_together():
     for missing in ("none", "raise"):
         with pytest.raises(ValueError, match=r"GLM\(endog=...\): NaN in 1 rows"):
             jaxglm.GLM(family=families.Gamma(links.Log()), missing=missing, **longer)
+    results = model.fit()
+    for found, wanted in (
+        (results.expand(results.resid_deviance), gamma().resid_deviance),
+        (results.expand(results.get_influence()).dfbeta, gamma().get_influence().dfbeta),
+    ):
+        assert np.isnan(found[extra]).all() and len(found) == N + 4
+        close(np.delete(found, extra, axis=0), wanted)
+    with pytest.raises(ValueError, match=r"expand: shape \(3,\); allowed is \(24, ...\)"):
+        results.expand(np.ones(3))
 
 
 def test_three_spellings_of_counts_are_one():
@@ -204,6 +215,16 @@ def test_a_fit_under_equations_is_that_of_the_lower_floor(constraints):
         results.anova()
 
 
+def test_intervals_under_equations_are_those_of_the_model_written_out():
+    results = poisson().model.fit_constrained("x1 = x2")
+    written = np.column_stack([DATA.X[:, 0], DATA.X[:, 1] + DATA.X[:, 2]])
+    other = jaxglm.GLM(DATA.count, written, families.Poisson()).fit()
+    for method in ("profile", "score"):
+        close(results.conf_int(method=method), other.conf_int(method=method)[[0, 1, 1]], rtol=1e-8)
+    held = poisson().model.fit_constrained("x2 = 0.25").conf_int(method="profile")
+    close(held[2], [0.25, 0.25])
+
+
 def test_equations_that_hold_change_nothing():
     params = gamma().params
     held = gamma().model.fit_constrained(np.eye(3)[1:2], params[1:2])
@@ -234,6 +255,53 @@ def test_contradictory_equations_raise():
         model.fit_constrained(np.array([[0, 1, 0], [0, 1, 0]]), [0.0, 1.0])
     with pytest.raises(ValueError, match="fix all"):
         model.fit_constrained(np.eye(3), np.zeros(3))
+
+
+# The passes of a fit
+
+
+@pytest.mark.parametrize("method", ("IRLS", "newton", "lbfgs"))
+def test_the_history_ends_in_the_estimate(method):
+    results = jaxglm.GLM(DATA.count, DATA.X, families.Poisson()).fit(method=method)
+    history = results.fit_history
+    close(history.params[-1], results.params)
+    close(history.deviance[-1], results.deviance)
+    assert np.all(np.diff(history.deviance) <= 1e-9 * results.deviance)
+    # A gradient method is followed by its polish, whose passes alone are counted.
+    more = len(history.deviance) - results.n_iter
+    assert more > 0 if method == "lbfgs" else more == 0
+    for params, found in zip(history.params, history.deviance, strict=True):
+        close(poisson().model.evaluate(params).deviance, found)
+
+
+def test_what_is_solved_for_jointly_has_no_history():
+    with pytest.raises(ValueError, match="`evaluate` makes no passes"):
+        _ = gamma().model.evaluate(gamma().params).fit_history
+    working = poisson().working
+    unknown = dataclasses.replace(working.problem, family=families.NegativeBinomial(None))
+    with pytest.raises(ValueError, match="give the family's parameter"):
+        dataclasses.replace(working, problem=unknown).history()
+
+
+@pytest.mark.parametrize(
+    ("family", "speaks"),
+    (
+        (families.Poisson(links.Identity()), True),
+        (families.Gamma(links.Identity()), True),
+        (families.Binomial(links.Log()), True),
+        (families.Binomial(links.Probit()), False),
+        (families.Poisson(links.Sqrt()), False),
+        (families.Gaussian(links.Log()), False),
+        (families.Gamma(), False),
+    ),
+)
+def test_a_link_beyond_the_familys_means_is_spoken_of(family, speaks):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        jaxglm.GLM(np.array([1.0, 0.5, 1.0]), np.ones((3, 1)), family)
+    about = [w for w in caught if w.category is DomainWarning]
+    assert len(about) == speaks
+    assert all(w.filename == __file__ for w in about)
 
 
 # The model at given coefficients

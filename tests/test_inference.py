@@ -1,6 +1,7 @@
 """Tests, tables and intervals: R's numbers, and the laws that tie them to one another."""
 
 import dataclasses
+from fractions import Fraction
 from functools import cache
 
 import jax.numpy as jnp
@@ -330,6 +331,10 @@ def adjusted_by_definition(p, method):
     order = np.argsort(p)
     steps = {
         "bonferroni": [p[i] * m for i in order],
+        "holm-sidak": [
+            float(max(1 - (1 - Fraction(p[i])) ** (m - k) for k, i in enumerate(order[: r + 1])))
+            for r in range(m)
+        ],
         "holm": [max(p[i] * (m - k) for k, i in enumerate(order[: r + 1])) for r in range(m)],
         "bh": [min(p[i] * m / (k + r + 1) for k, i in enumerate(order[r:])) for r in range(m)],
     }[method]
@@ -338,7 +343,7 @@ def adjusted_by_definition(p, method):
     return out
 
 
-@pytest.mark.parametrize("method", ("bonferroni", "holm", "bh"))
+@pytest.mark.parametrize("method", ("bonferroni", "holm", "holm-sidak", "bh"))
 def test_adjusted_pvalues_follow_their_definition(method):
     p = np.random.default_rng(3).uniform(size=(4, 9)) ** 3
     p[1, 2] = p[1, 5]

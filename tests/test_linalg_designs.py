@@ -23,13 +23,16 @@ def dense_and_augmented(n=11, q=3, k=2, seed=1):
     one = np.concatenate([shared, varying[:, :1]], axis=1)
     return [
         (designs.Dense(jnp.asarray(X)), X),
+        (designs.Columns(jnp.asarray(X.T)), X),
         (designs.Augmented(jnp.asarray(shared), jnp.asarray(varying)), X),
         (designs.Augmented(jnp.asarray(shared), jnp.asarray(varying[:, 0])), one),
     ]
 
 
 each_design = pytest.mark.parametrize(
-    ("design", "X"), dense_and_augmented(), ids=["dense", "augmented", "augmented by a vector"]
+    ("design", "X"),
+    dense_and_augmented(),
+    ids=["dense", "columns", "augmented", "augmented by a vector"],
 )
 
 
@@ -54,7 +57,12 @@ def test_products_are_those_of_dense_algebra(design, X):
 @each_design
 def test_cleaned_designs_mark_their_rows(design, X):
     assert not np.any(design.spoiled())
-    bad = jax.tree.map(lambda v: v.at[(3, *([0] * (v.ndim - 1)))].set(jnp.nan), design)
+
+    def spoil(v):
+        by_column = isinstance(design, designs.Columns)
+        return v.at[(0, 3) if by_column else (3, *([0] * (v.ndim - 1)))].set(jnp.nan)
+
+    bad = jax.tree.map(spoil, design)
     np.testing.assert_array_equal(np.flatnonzero(bad.spoiled()), [3])
     cleaned = np.asarray(bad.cleaned().weighted_rows(jnp.ones(X.shape[0])))
     np.testing.assert_array_equal(

@@ -13,6 +13,10 @@ from conftest import reference
 
 import jaxglm
 from jaxglm import FitWarning, GLMResults, Status, datasets, families, links, penalties, working
+from jaxglm.inference import adjust_pvalues
+
+# One case has a link that leaves the family's means; `test_door` has the warning.
+pytestmark = pytest.mark.filterwarnings("ignore::jaxglm.frames.DomainWarning")
 
 GLM_CASES = {case["name"]: case for case in reference("r_glm")["cases"]}
 SANDWICH = {case["name"]: case for case in reference("r_sandwich")["cases"]}
@@ -143,11 +147,26 @@ def test_a_covariance_is_remembered_with_what_made_it():
     np.testing.assert_array_equal(by_t.cov, observed.cov)
     clustered = results.with_covariance("cluster", groups=labels)
     assert clustered.cov_kwds["n_groups"] == 6
+    assert clustered.df_resid_inference == 5
+    again = {"groups": labels, "df_correction": False, "scaling_factor": 4.0}
+    scaled = results.with_covariance("cluster", **again)
+    close(scaled.bse, 2.0 * clustered.bse)
+    assert scaled.df_resid_inference == results.df_resid
+    assert scaled.cov_kwds["scaling_factor"] == 4.0
+    freed = [results.with_covariance(kind, groups=labels) for kind in ("CR2", "CR3")]
+    assert (freed[0].bse < freed[1].bse).all() and freed[1].df_resid_inference == 5
+    jackknife = results.with_covariance("CR3", groups=labels, use_correction=False)
+    close(jackknife.cov, 5 / 6 * freed[1].cov)
     back = clustered.with_covariance("nonrobust")
     close(back.cov, results.cov)
     assert back.df_resid_inference == results.df_resid
     R = np.array([[0.0, 1.0, -1.0]])
     close(clustered.cov_params(R), R @ clustered.cov @ R.T)
+    close(clustered.cov_params(R, other=np.eye(3)), R @ clustered.cov)
+    close(clustered.cov_params(column=1), clustered.cov[1, 1])
+    close(clustered.cov_params(column=[0, 2]), clustered.cov[::2, ::2])
+    close(clustered.cov_params(scale=2.0), 2.0 * results.normalized_cov_params)
+    close(clustered.cov_params(R, cov_p=np.eye(3)), R @ R.T)
     with pytest.raises(ValueError, match="groups: the covariance 'HC0' takes none"):
         results.with_covariance("HC0", groups=labels)
 
@@ -198,6 +217,41 @@ def test_predictions_have_rs_standard_errors(name):
     half = z / results.bse[0] * found.linear_se
     close(found.lower, results.family.link.inverse(found.linear - half))
     close(found.upper, results.family.link.inverse(found.linear + half))
+    new = results.prediction_interval(np.array(case["X"])[rows], offset=shift)
+    drawn = results.prediction_interval(
+        np.array(case["X"])[rows], offset=shift, key=jax.random.key(4), n_draws=4000
+    )
+    close(drawn.mean, new.mean)
+    assert np.all((drawn.lower < new.mean) & (new.mean < drawn.upper))
+    assert np.all(np.abs(np.log((drawn.upper - drawn.lower) / (new.upper - new.lower))) < 0.4)
+
+
+def test_the_table_of_coefficients_holds_what_is_printed():
+    results = fitted("gamma log weighted")
+    table = results.coef_table(0.1)
+    assert table["term"] == list(results.exog_names)
+    close(table["estimate"] / table["se"], table["statistic"])
+    close(np.column_stack([table["lower"], table["upper"]]), results.conf_int(0.1))
+    close(table["p"], results.pvalues)
+    extra = results.info_criteria("aicc") - results.aic
+    close(extra, 2 * 3 * 4 / (results.n_total - 4))
+
+
+@pytest.mark.parametrize("name", ("warpbreaks poisson", "gamma log weighted"))
+def test_contributions_of_terms_are_those_of_r(name):
+    case, results = INFERENCE[name], model_of(INFERENCE[name]).fit()
+    wanted, assign = case["predict"], np.array(case["assign"])
+    terms = {term: np.flatnonzero(assign == t + 1) for t, term in enumerate(case["terms"])}
+    X = np.array(case["X"])[wanted["rows"]]
+    found = results.predict_terms(X, terms)
+    assert found.names == tuple(case["terms"])
+    close(found.value, wanted["terms"], atol=1e-12)
+    close(found.se, wanted["terms_se"], atol=1e-12)
+    close(found.constant, wanted["terms_constant"])
+    alone, shift = results.predict_terms(), 0.0 if case["offset"] is None else case["offset"]
+    assert alone.value.shape == (results.nobs, len(results.params) - 1)
+    whole = alone.value.sum(axis=1) + alone.constant + np.array(shift)
+    close(whole, results.predict(which="linear"), atol=1e-12)
 
 
 def test_alpha_is_estimated_with_its_standard_error():
@@ -428,6 +482,9 @@ def test_results_without_data_answer_all_that_needs_none(tmp_path):
         lambda r: r.llf_scaled(1.0),
         lambda r: r.predict(),
         lambda r: r.simulate(jax.random.key(0)),
+        lambda r: r.predict_terms(),
+        lambda r: r.fit_history,
+        lambda r: r.expand(np.ones(20)),
     ),
 )
 def test_what_needs_the_data_says_so(ask):
@@ -525,6 +582,26 @@ def test_terms_are_tested_together():
         results.wald_test_terms({"a": ["x9"]})
 
 
+def test_levels_are_compared_in_pairs_whatever_the_coding():
+    data, level = small(24), np.arange(24) % 5 % 3
+    dummies = (level[:, None] == np.arange(3)).astype(float)
+
+    def fit(X):
+        return jaxglm.GLM(data.count, X, families.Poisson()).fit()
+
+    full = fit(dict(zip("abc", dummies.T, strict=True))).t_test_pairwise(["a", "b", "c"])
+    treated = fit({"one": np.ones(24), "b": dummies[:, 1], "c": dummies[:, 2]})
+    against = treated.t_test_pairwise(["b", "c"], reference="a", method="holm")
+    assert full.pairs == against.pairs == ("b - a", "c - a", "c - b")
+    for name in ("estimate", "se", "pvalue", "lower"):
+        close(getattr(full, name), getattr(against, name), rtol=1e-9)
+    close(against.estimate[:2], treated.params[1:])
+    close(against.adjusted, adjust_pvalues(against.pvalue, "holm"))
+    close(full.adjusted, adjust_pvalues(full.pvalue, "holm-sidak"))
+    with pytest.raises(ValueError, match="two levels or a reference"):
+        treated.t_test_pairwise("b")
+
+
 def test_an_estimated_scale_of_counts_makes_f_tests():
     data = small(24)
     model = jaxglm.GLM(data.count, data.X, families.Poisson())
@@ -589,6 +666,8 @@ def test_the_distribution_is_the_familys_at_the_means():
     for family, y in ((families.Poisson(), data.count), (families.Gamma(), data.positive)):
         results = jaxglm.GLM(y, data.X, family).fit()
         found = results.get_distribution()
+        again = results.model.get_distribution(results.params, results.scale)
+        close([again.mean, again.phi], [found.mean, found.phi])
         close(found.mean, results.mu)
         close(found.variance, results.scale * np.asarray(family.variance(results.mu)))
         # Poisson's scale is 1, so that its density is the likelihood's; Gamma's is at Pearson's.

@@ -69,10 +69,13 @@ exact_interval <- function(fit, j) {
 predictions <- function(fit, rows) {
   link <- predict(fit, type = "link", se.fit = TRUE)
   response <- predict(fit, type = "response", se.fit = TRUE)
+  terms <- predict(fit, type = "terms", se.fit = TRUE)
   list(
     rows = I(rows - 1),
     link = I(link$fit[rows]), link_se = I(link$se.fit[rows]),
-    response = I(response$fit[rows]), response_se = I(response$se.fit[rows])
+    response = I(response$fit[rows]), response_se = I(response$se.fit[rows]),
+    terms = terms$fit[rows, , drop = FALSE], terms_se = terms$se.fit[rows, , drop = FALSE],
+    terms_constant = attr(terms$fit, "constant")
   )
 }
 

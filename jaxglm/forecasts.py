@@ -1,0 +1,154 @@
+"""Floor 10: what a result says of means, terms and new responses, as methods of `GLMResults`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm import arguments, prediction
+from jaxglm.frames import float64
+from jaxglm.predictive import Predictive
+from jaxglm.summaries import SHIFTS
+
+
+@float64()
+def predict(
+    results: Any, exog: Any = None, exposure: Any = None, offset: Any = None, which: str = "mean"
+) -> np.ndarray:
+    """The "mean", "linear" predictor or "var_unscaled" V(mu) (n,), at exog or in the sample.
+
+    A model fitted with an offset or exposure needs one here. Columns of a frame are matched
+    by name. Aliased coefficients count as 0.
+    """
+    X, shift = _new_rows(results, exog, exposure, offset)
+    params = jnp.asarray(np.nan_to_num(results.params))
+    return np.asarray(prediction.predict(results.family, params, X, shift, which))
+
+
+@float64()
+def get_prediction(
+    results: Any,
+    exog: Any = None,
+    exposure: Any = None,
+    offset: Any = None,
+    alpha: float = 0.05,
+    method: str = "endpoint",
+) -> prediction.MeanIntervals:
+    """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
+    X, shift = _new_rows(results, exog, exposure, offset)
+    params, cov = results.estimable()
+    found = prediction.mean_intervals(
+        results.family, params, cov, X, shift, alpha, method, results.df_test
+    )
+    return jax.tree.map(np.asarray, found)
+
+
+@float64()
+def predict_terms(
+    results: Any, exog: Any = None, terms: Mapping[str, Any] | None = None
+) -> prediction.TermContributions:
+    """What each term adds to the linear predictor, with errors, as R's predict(type = "terms").
+
+    terms as in `anova`. Columns are centred at their means in the sample (by freq_weights) where
+    the model has a constant; `constant` holds what that takes away.
+    """
+    results.need_data("predict_terms")
+    frame = results.model.frame
+    X = frame.exog if exog is None else arguments.matched_columns(exog, results.exog_names)
+    weight = np.where(frame.present, 1.0 if frame.freq_weights is None else frame.freq_weights, 0.0)
+    centre = np.average(frame.exog, axis=0, weights=weight) * bool(results.k_constant)
+    columns = arguments.varying_terms(results, terms)
+    found = prediction.term_contributions(*results.estimable(), X, centre, columns)
+    return jax.tree.map(np.asarray, found)
+
+
+@float64()
+def prediction_interval(
+    results: Any,
+    exog: Any = None,
+    exposure: Any = None,
+    offset: Any = None,
+    alpha: float = 0.05,
+    var_weights: Any = 1.0,
+    n_trials: Any = 1.0,
+    key: Any = None,
+    n_draws: int = 2000,
+) -> prediction.ObservationIntervals:
+    """Limits for new observations, from their variance and that of the estimated mean.
+
+    With a `key`, from n_draws responses at drawn coefficients, which keep the shape of the law.
+    """
+    X, shift = _new_rows(results, exog, exposure, offset)
+    family, scale, (params, cov) = results.family, results.scale, results.estimable()
+    if key is None:
+        found = prediction.observation_intervals(
+            *(family, params, cov, X, shift, scale, var_weights, n_trials, alpha),
+            df=results.df_test,
+        )
+    else:
+        weights = None if family.fixed_scale and np.all(var_weights == 1.0) else var_weights
+        found = prediction.simulated_intervals(
+            *(key, family, params, cov, X, shift, scale, weights, n_trials, alpha), n_draws
+        )
+    return jax.tree.map(np.asarray, found)
+
+
+@float64()
+def get_margeff(
+    results: Any,
+    at: str = "overall",
+    method: str = "dydx",
+    dummy: bool = False,
+    alpha: float = 0.05,
+) -> prediction.Margins:
+    """Average marginal effects of all columns but the constant, with delta-method errors.
+
+    at "overall" or "mean"; method "dydx", "eyex", "dyex" or "eydx"; dummy: 0/1 columns as
+    discrete changes. Weighted by freq_weights, offset respected.
+    """
+    results.need_data("get_margeff")
+    found = arguments.marginal_effects(results, *results.estimable(), at, method, dummy, alpha)
+    return jax.tree.map(np.asarray, found)
+
+
+def get_distribution(
+    results: Any,
+    exog: Any = None,
+    exposure: Any = None,
+    offset: Any = None,
+    var_weights: Any = None,
+    n_trials: Any = None,
+) -> Predictive:
+    """The estimated distribution of responses at exog, or in the sample: cdf, sample, ...
+
+    var_weights and n_trials are 1 at new rows, the model's own in the sample, unless given.
+    """
+    sampled = exog is None and results.model is not None
+    within = sampled and offset is None and exposure is None
+    mean = results.mu if within else results.predict(exog, exposure, offset)
+    frame = results.model.frame if sampled else None
+    family, scale = results.family, results.scale
+    return arguments.predictive(family, scale, mean, frame, var_weights, n_trials)
+
+
+def simulate(results: Any, key: Any, n_draws: int | None = None) -> np.ndarray:
+    """Responses drawn at the fitted means: (n,), or (n_draws, n)."""
+    results.need_data("simulate")
+    return results.get_distribution().sample(key, n_draws)
+
+
+def _new_rows(results: Any, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any]:
+    """The design and offset (or None) to predict at; in the sample where none is given."""
+    if exog is None:
+        results.need_data("predict")
+        X = results.model.exog
+        if offset is None and exposure is None:
+            return X, results.model.frame.offset
+    else:
+        X = arguments.matched_columns(exog, results.exog_names)
+    needed = not set(SHIFTS).isdisjoint(results.given)
+    return X, arguments.total_offset(offset, exposure, needed, X.shape[0])

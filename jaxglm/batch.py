@@ -38,6 +38,7 @@ FIRST_LIMIT = 8
 CPU_BYTES = 2**18
 ACCELERATOR_BYTES = 2**29
 MOST_CHUNKS = 64
+NO_LIMIT = np.iinfo(np.int32).max
 # Elements of the largest array below which a batch takes less time than a compilation.
 FILLED_ELEMENTS = 2**20
 
@@ -123,39 +124,61 @@ def fit_many(
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
-            return _map_lanes(plan, own, shared, None)
+            lane = partial(_fit_lane, plan, shared=shared, limit=None)
+            return jax.lax.map(lane, own, batch_size=plan.chunk)
         return _drive(plan, leaves, lanes, dtype, devices, progress)
 
 
-def _map_lanes(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
-    """The lanes of a group, chunk by chunk."""
-
-    def lane(own: list[Array]) -> Fit:
-        mine, common = iter(own), iter(shared)
-        leaves = [next(mine) if m else next(common) for m in plan.mapped]
-        inputs: _Inputs = jax.tree.unflatten(plan.treedef, leaves)
-        if plan.mapped[0] and not isinstance(inputs.X, Design):
-            inputs = inputs._replace(X=Columns(inputs.X.T))
-        problem, invalid = prepare(
-            inputs.X,
-            inputs.y,
-            inputs.family,
-            offset=inputs.offset,
-            var_weights=inputs.var_weights,
-            freq_weights=inputs.freq_weights,
-            n_trials=inputs.n_trials,
-            penalty=inputs.penalty,
-        )
-        return solve_prepared(
-            problem, invalid, inputs.start, inputs.dispersion, plan.solver, limit, plan.cov
-        )
-
-    return jax.lax.map(lane, own, batch_size=plan.chunk)
+def _fit_lane(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
+    """One lane, from its own leaves and those that all share."""
+    mine, common = iter(own), iter(shared)
+    leaves = [next(mine) if m else next(common) for m in plan.mapped]
+    inputs: _Inputs = jax.tree.unflatten(plan.treedef, leaves)
+    if plan.mapped[0] and not isinstance(inputs.X, Design):
+        inputs = inputs._replace(X=Columns(inputs.X.T))
+    problem, invalid = prepare(
+        inputs.X,
+        inputs.y,
+        inputs.family,
+        offset=inputs.offset,
+        var_weights=inputs.var_weights,
+        freq_weights=inputs.freq_weights,
+        n_trials=inputs.n_trials,
+        penalty=inputs.penalty,
+    )
+    return solve_prepared(
+        problem, invalid, inputs.start, inputs.dispersion, plan.solver, limit, plan.cov
+    )
 
 
 @partial(jax.jit, static_argnums=0)
-def _fit_group(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
-    return _map_lanes(plan, own, shared, limit)
+def _fit_group(
+    plan: _Plan, own: list[Array], shared: list[Array], limit: Array, chunks: Array
+) -> Fit:
+    """The first `chunks` chunks of a group; what follows them is not computed."""
+    lanes = own[0].shape[0]
+    size = min(plan.chunk, lanes)
+
+    def fit_chunk(i: Array) -> Fit:
+        part = [jax.lax.dynamic_slice_in_dim(leaf, i * size, size) for leaf in own]
+        return jax.vmap(lambda own: _fit_lane(plan, own, shared, limit))(part)
+
+    def add(i: Array, whole: Fit) -> Fit:
+        update = partial(jax.lax.dynamic_update_slice_in_dim, start_index=i * size, axis=0)
+        return jax.tree.map(update, whole, fit_chunk(i))
+
+    shapes = jax.eval_shape(fit_chunk, chunks)
+    empty = jax.tree.map(lambda v: jnp.zeros((lanes, *v.shape[1:]), v.dtype), shapes)
+    return jax.lax.fori_loop(0, chunks, add, empty)
+
+
+class _Group(NamedTuple):
+    """Lanes that go to a device in one call."""
+
+    lanes: np.ndarray
+    chunks: int
+    filled: int  # lanes in these chunks
+    size: int  # lanes that the arrays hold, one of a few numbers
 
 
 def _drive(
@@ -171,27 +194,29 @@ def _drive(
     own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
     common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
     shared = [[_put(dtype, leaf, target) for leaf in common] for target in targets]
+    workers = max(len(targets), os.cpu_count() or 1)
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
 
-    def run(index: np.ndarray, which: int, limit: int | None) -> Fit:
+    def run(group: _Group, which: int, limit: int) -> Fit:
         with jax.enable_x64(wide):
-            mine = [_put(dtype, _take(leaf, index), targets[which]) for leaf in own]
-            bound = None if limit is None else jnp.asarray(limit, jnp.int32)
-            part = jax.block_until_ready(_fit_group(plan, mine, shared[which], bound))
+            mine = [_put(dtype, _take(leaf, group), targets[which]) for leaf in own]
+            numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.chunks))
+            part = jax.block_until_ready(_fit_group(plan, mine, shared[which], *numbers))
+            part = jax.tree.map(lambda v: v[: group.lanes.size], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 
     with _bar(lanes, progress) as advance:
 
-        def run_all(indices: list[np.ndarray], limit: int | None) -> Fit:
-            parts = _side_by_side(run, indices, len(targets), limit, advance)
-            return _join(parts, indices)
+        def run_all(groups: list[_Group], limit: int) -> Fit:
+            parts = _side_by_side(run, groups, workers, len(targets), limit, advance)
+            return jax.tree.map(lambda *v: v[0] if len(v) == 1 else jnp.concatenate(v), *parts)
 
-        result = run_all(_groups(np.arange(lanes), plan.chunk), FIRST_LIMIT)
+        result = run_all(_groups(np.arange(lanes), plan.chunk, workers), FIRST_LIMIT)
         unfinished = np.flatnonzero(np.asarray(result.status) == int(Status.max_steps))
         if unfinished.size == 0:
             return result
-        rest = run_all(_groups(unfinished, plan.chunk), None)
+        rest = run_all(_groups(unfinished, plan.chunk, workers), NO_LIMIT)
         return jax.tree.map(lambda whole, new: whole.at[unfinished].set(new), result, rest)
 
 
@@ -200,16 +225,17 @@ def _put(dtype: Any, leaf: Any, target: Any) -> Array:
 
 
 def _side_by_side(
-    run: Callable[[np.ndarray, int, int | None], Fit],
-    indices: list[np.ndarray],
+    run: Callable[[_Group, int, int], Fit],
+    groups: list[_Group],
+    workers: int,
     devices: int,
-    limit: int | None,
+    limit: int,
     advance: Callable[[Fit], None],
 ) -> list[Fit]:
     """Run the groups from a few host threads, so that every core or device has one in hand."""
     parts = []
-    with ThreadPoolExecutor(max(devices, min(len(indices), os.cpu_count() or 1))) as pool:
-        pending = [pool.submit(run, index, i % devices, limit) for i, index in enumerate(indices)]
+    with ThreadPoolExecutor(min(workers, len(groups))) as pool:
+        pending = [pool.submit(run, group, i % devices, limit) for i, group in enumerate(groups)]
         try:
             for future in pending:
                 parts.append(future.result())
@@ -220,42 +246,43 @@ def _side_by_side(
     return parts
 
 
-def _groups(lanes: np.ndarray, chunk: int) -> list[np.ndarray]:
-    """Lane numbers in groups of one size, from a few sizes: chunk times a power of two.
+def _groups(lanes: np.ndarray, chunk: int, workers: int) -> list[_Group]:
+    """Lane numbers in groups of whole chunks, as many for every worker as can be.
 
-    The last group overlaps the one before; fewer lanes than a chunk are filled up with the first.
+    Arrays are of a few sizes, so that another number of lanes compiles nothing.
     """
-    count = lanes.size
-    if count <= chunk:
-        size = min(chunk, 1 << (count - 1).bit_length())
-        return [np.resize(lanes, size)]
-    # Eight groups or more keep several cores evenly busy.
-    chunks = 1 << max(0, (count // (8 * chunk)).bit_length() - 1)
-    size = chunk * min(chunks, MOST_CHUNKS)
-    starts = [*range(0, count - size, size), count - size]
-    return [lanes[start : start + size] for start in starts]
+    if lanes.size <= chunk:
+        size = min(chunk, 1 << (lanes.size - 1).bit_length())
+        return [_Group(lanes, 1, size, size)]
+    chunks = -(-lanes.size // chunk)
+    rounds = -(-chunks // (workers * MOST_CHUNKS))
+    # Two rounds even out what lanes of different length leave idle.
+    each = -(-chunks // (workers * max(rounds, min(2, -(-chunks // (4 * workers))))))
+    power = 1 << (each - 1).bit_length()
+    roomy = chunk * (3 * power // 4 if each <= 3 * power // 4 else power)
+    starts = range(0, lanes.size, each * chunk)
+    parts = [lanes[start : start + each * chunk] for start in starts]
+    counts = [-(-part.size // chunk) for part in parts]
+    return [
+        _Group(part, count, count * chunk, roomy) for part, count in zip(parts, counts, strict=True)
+    ]
 
 
-def _join(parts: list[Fit], indices: list[np.ndarray]) -> Fit:
-    """The lanes of all groups in order, each once."""
-    lanes = np.concatenate(indices)
-    _, first = np.unique(lanes, return_index=True)
-    if len(parts) == 1:
-        return parts[0] if first.size == lanes.size else jax.tree.map(lambda v: v[first], parts[0])
-    # Only the last group can repeat lanes of the one before.
-    extra = lanes.size - first.size
-    parts = [*parts[:-1], jax.tree.map(lambda v: v[extra:], parts[-1])]
-    return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
-
-
-def _take(leaf: Any, index: np.ndarray) -> Any:
-    """The lanes `index` of a leaf; a contiguous run without a copy where that can be."""
-    start, size = int(index[0]), index.size
-    if size > 1 and index[-1] - start != size - 1:
-        return leaf[index]
-    if isinstance(leaf, np.ndarray):
-        return leaf[start : start + size]
-    return jax.lax.dynamic_slice_in_dim(leaf, start, size)
+def _take(leaf: Any, group: _Group) -> Any:
+    """The lanes of a leaf, and behind them room; what is computed there repeats the last lane."""
+    lanes, size = group.lanes, group.size
+    whole = lanes.size == size and lanes[-1] - lanes[0] == size - 1
+    if isinstance(leaf, jax.Array):
+        if whole:
+            return jax.lax.dynamic_slice_in_dim(leaf, int(lanes[0]), size)
+        return leaf[np.append(lanes, np.repeat(lanes[-1:], size - lanes.size))]
+    if whole:
+        return leaf[lanes[0] : lanes[0] + size]
+    room = np.empty((size, *leaf.shape[1:]), leaf.dtype)
+    run = lanes[-1] - lanes[0] == lanes.size - 1
+    room[: lanes.size] = leaf[lanes[0] : lanes[-1] + 1] if run else leaf[lanes]
+    room[lanes.size : group.filled] = leaf[lanes[-1]]
+    return room
 
 
 def lanes_at_once(

@@ -253,7 +253,7 @@ def solve_prepared(
         scale = estimate(dispersion, problem, beta, sums, df_resid)
     if family.can_separate:
         moving = eta_change(problem.design, solution.last_step)
-        ended = _has_ended(status, limit is not None, estimated)
+        ended = _has_ended(status, solution.n_iter, limit, estimated)
         endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
     at = sums.deviance / n if is_concentrated(family) else scale
@@ -300,12 +300,14 @@ def _guarded(result: Fit, sound: Array) -> Fit:
     return dataclasses.replace(result, **floats)
 
 
-def _has_ended(status: Array, limited: bool, estimated: bool) -> Array:
+def _has_ended(status: Array, n_iter: Array, limit: Array | None, estimated: bool) -> Array:
     """Whether a lane can be judged; one cut short by its batch's limit is still on its way."""
-    codes = [Status.converged, Status.singular] + ([] if limited else [Status.max_steps])
+    codes = [Status.converged, Status.singular]
     # With a parameter on its own edge the coefficients are an ordinary fit.
     codes += [Status.boundary] if estimated else []
-    return jnp.any(jnp.stack([status == int(code) for code in codes]))
+    spent = status == int(Status.max_steps)
+    spent = spent if limit is None else spent & (n_iter < limit)
+    return jnp.any(jnp.stack([spent, *(status == int(code) for code in codes)]))
 
 
 def _is_endless(problem: Problem, cov: Array, moving: Array, faint: Array) -> Array:

@@ -153,19 +153,19 @@ def _fit_lane(plan: _Plan, own: list[Array], shared: list[Array], limit: Array |
 
 @partial(jax.jit, static_argnums=0)
 def _fit_group(
-    plan: _Plan, own: list[Array], shared: list[Array], limit: Array, chunks: Array
+    plan: _Plan, own: list[Array], shared: list[Array], limit: Array, first: Array, chunks: Array
 ) -> Fit:
-    """The first `chunks` chunks of a group; what follows them is not computed."""
+    """So many chunks from the first lane asked for; the last is moved back to the arrays' end."""
     lanes = own[0].shape[0]
     size = min(plan.chunk, lanes)
 
     def fit_chunk(i: Array) -> Fit:
-        part = [jax.lax.dynamic_slice_in_dim(leaf, i * size, size) for leaf in own]
+        part = [jax.lax.dynamic_slice_in_dim(leaf, first + i * size, size) for leaf in own]
         return jax.vmap(lambda own: _fit_lane(plan, own, shared, limit))(part)
 
     def add(i: Array, whole: Fit) -> Fit:
-        update = partial(jax.lax.dynamic_update_slice_in_dim, start_index=i * size, axis=0)
-        return jax.tree.map(update, whole, fit_chunk(i))
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=first + i * size, axis=0)
+        return jax.tree.map(put, whole, fit_chunk(i))
 
     shapes = jax.eval_shape(fit_chunk, chunks)
     empty = jax.tree.map(lambda v: jnp.zeros((lanes, *v.shape[1:]), v.dtype), shapes)
@@ -173,12 +173,12 @@ def _fit_group(
 
 
 class _Group(NamedTuple):
-    """Lanes that go to a device in one call."""
+    """Lanes that go to a device in one call, in arrays that may hold others before and after."""
 
-    lanes: np.ndarray
+    held: np.ndarray  # lane numbers in the arrays; their count is one of a few
+    first: int  # where the group's own begin
+    count: int  # how many they are
     chunks: int
-    filled: int  # lanes in these chunks
-    size: int  # lanes that the arrays hold, one of a few numbers
 
 
 def _drive(
@@ -200,10 +200,10 @@ def _drive(
 
     def run(group: _Group, which: int, limit: int) -> Fit:
         with jax.enable_x64(wide):
-            mine = [_put(dtype, _take(leaf, group), targets[which]) for leaf in own]
-            numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.chunks))
+            mine = [_put(dtype, _take(leaf, group.held), targets[which]) for leaf in own]
+            numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, group.chunks))
             part = jax.block_until_ready(_fit_group(plan, mine, shared[which], *numbers))
-            part = jax.tree.map(lambda v: v[: group.lanes.size], part)
+            part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 
     with _bar(lanes, progress) as advance:
@@ -253,36 +253,32 @@ def _groups(lanes: np.ndarray, chunk: int, workers: int) -> list[_Group]:
     """
     if lanes.size <= chunk:
         size = min(chunk, 1 << (lanes.size - 1).bit_length())
-        return [_Group(lanes, 1, size, size)]
+        return [_Group(np.resize(lanes, size), 0, lanes.size, 1)]
     chunks = -(-lanes.size // chunk)
     rounds = -(-chunks // (workers * MOST_CHUNKS))
     # Two rounds even out what lanes of different length leave idle.
     each = -(-chunks // (workers * max(rounds, min(2, -(-chunks // (4 * workers))))))
-    power = 1 << (each - 1).bit_length()
-    roomy = chunk * (3 * power // 4 if each <= 3 * power // 4 else power)
-    starts = range(0, lanes.size, each * chunk)
-    parts = [lanes[start : start + each * chunk] for start in starts]
-    counts = [-(-part.size // chunk) for part in parts]
-    return [
-        _Group(part, count, count * chunk, roomy) for part, count in zip(parts, counts, strict=True)
-    ]
+    step = 1 << max(0, each.bit_length() - 3)
+    size = chunk * step * -(-each // step)
+    if size > lanes.size:
+        return [_Group(np.resize(lanes, size), 0, lanes.size, chunks)]
+    groups = []
+    for start in range(0, lanes.size, each * chunk):
+        count = min(each * chunk, lanes.size - start)
+        before = min(start, lanes.size - size)
+        held = lanes[before : before + size]
+        groups.append(_Group(held, start - before, count, -(-count // chunk)))
+    return groups
 
 
-def _take(leaf: Any, group: _Group) -> Any:
-    """The lanes of a leaf, and behind them room; what is computed there repeats the last lane."""
-    lanes, size = group.lanes, group.size
-    whole = lanes.size == size and lanes[-1] - lanes[0] == size - 1
-    if isinstance(leaf, jax.Array):
-        if whole:
-            return jax.lax.dynamic_slice_in_dim(leaf, int(lanes[0]), size)
-        return leaf[np.append(lanes, np.repeat(lanes[-1:], size - lanes.size))]
-    if whole:
-        return leaf[lanes[0] : lanes[0] + size]
-    room = np.empty((size, *leaf.shape[1:]), leaf.dtype)
-    run = lanes[-1] - lanes[0] == lanes.size - 1
-    room[: lanes.size] = leaf[lanes[0] : lanes[-1] + 1] if run else leaf[lanes]
-    room[lanes.size : group.filled] = leaf[lanes[-1]]
-    return room
+def _take(leaf: Any, lanes: np.ndarray) -> Any:
+    """The lanes of a leaf; a contiguous run without a copy where that can be."""
+    start, size = int(lanes[0]), lanes.size
+    if size > 1 and lanes[-1] - start != size - 1:
+        return leaf[lanes]
+    if isinstance(leaf, np.ndarray):
+        return leaf[start : start + size]
+    return jax.lax.dynamic_slice_in_dim(leaf, start, size)
 
 
 def lanes_at_once(

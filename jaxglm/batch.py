@@ -384,7 +384,10 @@ _ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
 
 def _is_binary(y: Any, n: int) -> bool:
     """Whether y holds single responses, all 0 or 1, and not (success, failure) counts."""
-    return np.shape(y)[-1] == n and bool(((y == 0) | (y == 1)).all())
+    lanes = y if np.ndim(y) > 1 else y[None]
+    # Some lanes at a time: the comparisons of a million would take more memory than the fits.
+    parts = (lanes[k : k + 2**20 // n + 1] for k in range(0, len(lanes), 2**20 // n + 1))
+    return np.shape(y)[-1] == n and all(bool(((v == 0) | (v == 1)).all()) for v in parts)
 
 
 def _find_lanes(inputs: _Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:

@@ -2,9 +2,9 @@
 
 The package is a staircase; a module imports only from the floors below it.
 
-    0  _types, _loggamma, _special   records and intervals; special functions; tables of text
-    1  links, _likelihood            g, its inverse, the slope d mu / d eta; pieces of densities
-    2  family, families              variance, deviance, log density, support, sampling
+    0  _types, _roots, _special      records and intervals; roots; special functions
+    1  link, links, _likelihood      g, its inverse, the slope d mu / d eta; pieces of densities
+    2  family, custom, families      variance, deviance, log density, support, sampling
     3  linalg, designs, separation   p x p systems; X by its products; is the maximum finite?
     4  penalties, model              ridge, Jeffreys; score, information: the equations
     5  solvers                       status, the one loop, IRLS, Newton, optax

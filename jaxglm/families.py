@@ -27,6 +27,7 @@ from jaxglm._likelihood import (
     xlogx,
 )
 from jaxglm._loggamma import nb_peak_excess, stirling_remainder
+from jaxglm._roots import Bounds, as_interval
 from jaxglm._special import tweedie_deviance, tweedie_log_density
 from jaxglm._types import (
     CLOSED_UNIT,
@@ -41,6 +42,7 @@ from jaxglm._types import (
     static,
 )
 from jaxglm._types import ArrayLike as Number
+from jaxglm.custom import from_cumulant, from_log_prob
 from jaxglm.family import Family, Unknown, check, moved_inside
 from jaxglm.links import Link, Mean
 
@@ -49,11 +51,15 @@ __all__ = [
     "Family",
     "Gamma",
     "Gaussian",
+    "Interval",
     "InverseGaussian",
     "NegativeBinomial",
     "Poisson",
     "Quasi",
     "Tweedie",
+    "from_cumulant",
+    "from_log_prob",
+    "from_variance",
 ]
 
 
@@ -438,6 +444,24 @@ class Quasi(Family):
 
     def in_support(self, y: Array) -> Array:
         return self.support.contains(y)
+
+
+def from_variance(
+    fn: Callable[..., Array],
+    *parameters: Number,
+    link: Link | type[Link] | str | None = None,
+    mean_space: Bounds = REAL,
+    support: Bounds = REAL,
+) -> Quasi:
+    """The quasi-likelihood with variance function V = fn(mu, *parameters), scale estimated.
+
+    `fn` acts elementwise in operations that JAX can trace; each new one is compiled anew, so define
+    it once. `parameters` are leaves: they can be mapped over and differentiated. mean_space,
+    support: an `Interval`, or a pair, for the means without its ends, for the responses with them.
+    link: None: the identity. Source: Wedderburn (1974).
+    """
+    link = links.Identity() if link is None else links.as_link(link)
+    return Quasi(fn, link, as_interval(mean_space), as_interval(support, closed=True), parameters)
 
 
 def _moment_alpha(weight: Array, y: Array, mu: Array) -> Array:

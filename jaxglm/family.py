@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxglm._types import REAL, Array, Interval, elementwise_derivative, inexact
 from jaxglm._types import ArrayLike as Number
-from jaxglm.links import Link, Mean, as_link
+from jaxglm.link import Link, Mean
+from jaxglm.links import as_link
 
 
 class Unknown(NamedTuple):
@@ -84,6 +86,15 @@ class Family(abc.ABC):
     def in_support(self, y: Array) -> Array:
         """Elementwise, whether y is a possible response."""
 
+    def inverse_information_at(self, mean: Mean) -> Array:
+        """phi over the expected information of a response about its mean: V, but for `LogProb`."""
+        return self.variance_at(mean)
+
+    def eta_score_at(self, y: Array, mean: Mean, slope: Array, ratio: Array) -> Array:
+        """phi times the derivative of log f in eta, from d mu / d eta and (d mu / d eta) / V."""
+        del slope
+        return (y - mean.mu) * ratio
+
     def parameters_valid(self) -> Array:
         """Whether the family's own parameters lie in their spaces; True for those estimated."""
         valid = jnp.asarray(True)
@@ -154,6 +165,16 @@ class Family(abc.ABC):
 
 def _has_end(interval: Interval, end: float) -> bool:
     return end in interval.closed_ends or interval.low < end < interval.high
+
+
+def moved_inside(y: Array, space: Interval) -> Array:
+    """The response moved off the edge of the mean space, as a starting mean."""
+    low, high = space.low, space.high
+    if np.isfinite(low) and np.isfinite(high):
+        return 0.5 * (y + 0.5 * (low + high))
+    if np.isfinite(low):
+        return jnp.where(y > low, y, low + 0.1)
+    return y if not np.isfinite(high) else jnp.where(y < high, y, high - 0.1)
 
 
 def check(family: Family) -> None:

@@ -1,17 +1,11 @@
-"""Floor 1: link functions g with eta = g(mu).
-
-One row per link. A row says how to go up, `g(mu)`, and how to come down, `at(eta)`: the mean with
-its complement and their logarithms, and the slope d mu / d eta, each from eta itself, so that no
-tail is lost by forming mu first. Everything else follows by automatic differentiation.
-"""
+"""Floor 1: link functions g with eta = g(mu), one row each; the interface is in `link`."""
 
 from __future__ import annotations
 
-import abc
 import difflib
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +13,7 @@ import numpy as np
 from jax.scipy.special import ndtr, ndtri
 
 from jaxglm._loggamma import log1p_unit
+from jaxglm._roots import Bounds, as_interval, from_line, monotone_root
 from jaxglm._special import log_normal_cdf
 from jaxglm._types import (
     POSITIVE,
@@ -33,12 +28,14 @@ from jaxglm._types import (
     safe_where,
     static,
 )
+from jaxglm.link import Link, Mean
 
 __all__ = [
     "CDFLink",
     "CLogLog",
     "Cauchy",
     "Identity",
+    "Interval",
     "InversePower",
     "InverseSquared",
     "Link",
@@ -52,74 +49,8 @@ __all__ = [
     "Probit",
     "Sqrt",
     "as_link",
+    "from_inverse",
 ]
-
-
-class Mean(NamedTuple):
-    """A mean as families want it: mu, 1 - mu, log mu and log(1 - mu), each accurate by itself."""
-
-    mu: Array
-    complement: Array
-    log: Array
-    log_complement: Array
-
-    @staticmethod
-    def of(mu: ArrayLike) -> Mean:
-        """The four from mu alone, where nothing better is known."""
-        mu = inexact(mu)
-        return Mean(mu, 1.0 - mu, jnp.log(mu), jnp.log1p(-mu))
-
-
-class Link(abc.ABC):
-    """A strictly monotone map g between means mu and linear predictors eta.
-
-    `domain` is the set of valid eta, `range` that of the means reached, and `infinite_at` the means
-    that only an infinite eta reaches: where the data can push a mean there, no finite maximum
-    likelihood estimate need exist.
-
-    Methods act elementwise on arrays of any shape; integers are promoted. Outside the domain
-    they return NaN.
-    """
-
-    domain: ClassVar[Interval] = REAL
-    range: ClassVar[Interval] = POSITIVE
-    infinite_at: ClassVar[tuple[float, ...]] = ()
-
-    @abc.abstractmethod
-    def g(self, mu: Array) -> Array:
-        """eta = g(mu), for a floating-point array."""
-
-    @abc.abstractmethod
-    def at(self, eta: Array) -> tuple[Mean, Array]:
-        """The mean at eta and the slope d mu / d eta, for a floating-point array."""
-
-    def __call__(self, mu: ArrayLike) -> Array:
-        """eta = g(mu)."""
-        return self.g(inexact(mu))
-
-    def inverse(self, eta: ArrayLike) -> Array:
-        """mu = g^-1(eta)."""
-        return self.at(inexact(eta))[0].mu
-
-    def complement(self, eta: ArrayLike) -> Array:
-        """1 - mu, without cancellation for the links onto (0, 1)."""
-        return self.at(inexact(eta))[0].complement
-
-    def deriv(self, mu: ArrayLike) -> Array:
-        """g'(mu)."""
-        return elementwise_derivative(self.g, inexact(mu))
-
-    def deriv2(self, mu: ArrayLike) -> Array:
-        """g''(mu)."""
-        return elementwise_derivative(self.deriv, inexact(mu))
-
-    def inverse_deriv(self, eta: ArrayLike) -> Array:
-        """d mu / d eta."""
-        return self.at(inexact(eta))[1]
-
-    def inverse_deriv2(self, eta: ArrayLike) -> Array:
-        """d^2 mu / d eta^2."""
-        return elementwise_derivative(self.inverse_deriv, inexact(eta))
 
 
 @record
@@ -366,7 +297,10 @@ class CDFLink(Link):
                 object.__setattr__(self, name, found)
 
     def g(self, mu: Array) -> Array:
-        return self.ppf(mu) if self.ppf is not None else _invert(self.cdf, mu)
+        if self.ppf is not None:
+            return self.ppf(mu)
+        eta = monotone_root(lambda eta: self.cdf(eta) - mu, REAL, jnp.zeros_like(mu))
+        return jnp.where((mu > 0) & (mu < 1), eta, jnp.where(mu == 0, -jnp.inf, jnp.nan))
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
         mu = self.cdf(eta)
@@ -382,6 +316,61 @@ class CDFLink(Link):
     def deriv2(self, mu: ArrayLike) -> Array:
         eta = self.g(inexact(mu))
         return -self.inverse_deriv2(eta) / self.inverse_deriv(eta) ** 3
+
+
+@record
+class Inverse(Link):
+    """mu = inverse_function(eta, *values), strictly monotone; made by `from_inverse`."""
+
+    inverse_function: Callable[..., Array] = static()
+    values: tuple[ArrayLike, ...] = ()
+    domain: Interval = static(default=REAL)  # type: ignore[assignment]
+    range: Interval = static(default=REAL)  # type: ignore[assignment]
+    infinite_at: tuple[float, ...] = static(default=())  # type: ignore[assignment]
+
+    def g(self, mu: Array) -> Array:
+        return jnp.where(self.range.contains(mu), self.solve(mu), jnp.nan)
+
+    def solve(self, mu: Array) -> Array:
+        """eta; where none has the mean mu, as far as the domain goes."""
+        # A decreasing function is turned round; some of these points differ in their means.
+        far = jnp.asarray(2.0 ** np.arange(-2.0, 9.0), mu.dtype)
+        up, down = (self._mu(from_line(self.domain, t)) for t in (far, -far))
+        rise = jnp.where(jnp.isfinite(up - down), jnp.sign(up - down), 0.0)
+        sign = jnp.where(jnp.sum(rise) >= 0, 1.0, -1.0).astype(mu.dtype)
+        guess = from_line(self.domain, jnp.zeros_like(mu))
+        eta = monotone_root(lambda eta: sign * (self._mu(eta) - mu), self.domain, guess)
+        return jnp.where(jnp.isnan(mu), jnp.nan, eta)
+
+    def at(self, eta: Array) -> tuple[Mean, Array]:
+        inside = self.domain.contains(eta)
+        eta = jnp.where(inside, eta, from_line(self.domain, jnp.zeros_like(eta)))
+        mu, slope = jax.jvp(self._mu, (eta,), (jnp.ones_like(eta),))
+        mu, slope = (jnp.where(inside, v, jnp.nan) for v in (mu, slope))
+        return Mean.of(mu), slope
+
+    def _mu(self, eta: Array) -> Array:
+        return jnp.vectorize(lambda eta: self.inverse_function(eta, *self.values))(eta)
+
+
+def from_inverse(
+    fn: Callable[..., Array],
+    *parameters: ArrayLike,
+    domain: Bounds = REAL,
+    range: Bounds = REAL,
+) -> Inverse:
+    """The link whose inverse is mu = fn(eta, *parameters), strictly monotone in eta.
+
+    g is found by Newton's method inside a bracket, slopes by automatic differentiation. `fn` maps
+    numbers to a number, in operations that JAX can trace; each new one is compiled anew, so define
+    it once. `parameters` are leaves: they can be mapped over and differentiated. `domain` holds
+    the eta for which fn is defined, `range` the means that it reaches: an `Interval`, or a pair for
+    an open one. 1 - mu is formed by subtraction: use `CDFLink(cdf, sf)` where the upper tail
+    matters.
+    """
+    domain, range = as_interval(domain), as_interval(range)
+    far = () if domain.bounded else (range.low, range.high)
+    return Inverse(fn, parameters, domain, range, tuple(end for end in far if np.isfinite(end)))
 
 
 # R's names too.
@@ -455,29 +444,3 @@ def _gompertz(eta: Array) -> tuple[Mean, Array]:
     low = eta < -0.5 * cap
     log = jnp.where(low, eta, safe_where(~low, _log1mexp, -t, -1.0, 0.0))
     return Mean(-jnp.expm1(-t), jnp.exp(-t), log, -t), jnp.exp(jnp.minimum(eta, cap) - t)
-
-
-def _invert(cdf: Callable[[Array], Array], mu: Array) -> Array:
-    """eta with cdf(eta) = mu: bisection after growing the bracket; derivative 1 / F'(eta)."""
-    eta = jax.lax.stop_gradient(_bisect(cdf, mu))
-    # A Newton step polishes the root, and carries the derivative of the inverse function.
-    for _ in range(2):
-        slope = elementwise_derivative(cdf, eta)
-        eta = eta + (mu - cdf(eta)) / jnp.where(slope > 0, slope, jnp.inf)
-    return jnp.where((mu > 0) & (mu < 1), eta, jnp.where(mu == 0, -jnp.inf, jnp.nan))
-
-
-def _bisect(cdf: Callable[[Array], Array], mu: Array) -> Array:
-    def grow(_: int, width: Array) -> Array:
-        outside = (cdf(-width) > mu) | (cdf(width) < mu)
-        return jnp.where(outside, 2.0 * width, width)
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = 0.5 * (low + high)
-        below = cdf(middle) < mu
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    width = jax.lax.fori_loop(0, 60, grow, jnp.ones_like(mu))
-    low, high = jax.lax.fori_loop(0, 64, halve, (-width, width))
-    return 0.5 * (low + high)

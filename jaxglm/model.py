@@ -11,6 +11,8 @@
     P        penalty matrix                          U      X's - P beta, penalised score
     H        X'wX + P or X'oX + P                    D      deviance, sum of a d(y, mu)
 
+A family given by its log density (`custom.LogProb`) brings s and w of its own.
+
 A row with prior weight 0 is gone from every sum: its data are replaced before any formula sees
 them, so that neither a value nor a derivative can be spoiled by what stands there.
 """
@@ -103,19 +105,21 @@ class Totals(NamedTuple):
 
 
 def mean_and_slope(family: Family, eta: Array) -> tuple[Any, Array, Array]:
-    """(mean, d mu/d eta, (d mu/d eta)/V), the last without a division for a canonical link."""
+    """(mean, d mu/d eta, (d mu/d eta)/V), the last without a division for a canonical link.
+
+    V stands for the inverse of the expected information about the mean, where they differ.
+    """
     mean, slope = family.link.at(eta)
     if family.is_canonical:
         return mean, slope, jnp.full_like(eta, family.canonical_ratio)
-    variance = family.variance_at(mean)
+    variance = family.inverse_information_at(mean)
     usable = variance > 0
     return mean, slope, jnp.where(usable, slope / jnp.where(usable, variance, 1.0), 0.0)
 
 
 def eta_score(family: Family, y: Array, eta: Array) -> Array:
     """s / a: phi times the derivative in eta of one observation's log-likelihood."""
-    mean, _, ratio = mean_and_slope(family, eta)
-    return (y - mean.mu) * ratio
+    return family.eta_score_at(y, *mean_and_slope(family, eta))
 
 
 def expected_weight(family: Family, eta: Array) -> Array:
@@ -158,8 +162,8 @@ def evaluate(
     def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
-        resid = rows.y - mean.mu
-        s, w = rows.weigh(resid * ratio), rows.weigh(slope * ratio)
+        s = rows.weigh(family.eta_score_at(rows.y, mean, slope, ratio))
+        w = rows.weigh(slope * ratio)
         if observed is not False and not family.is_canonical:
             curvature = rows.weigh(observed_weight(family, rows.y, eta))
             w = curvature if observed is True else jnp.where(observed, curvature, w)

@@ -204,7 +204,7 @@ def from_log_prob(
     fn: Callable[..., Array],
     *parameters: Number,
     support: Bounds,
-    mean_space: Bounds | None = None,
+    mean: Bounds | None = None,
     discrete: bool = False,
     link: Link | type[Link] | str | None = None,
 ) -> LogProb:
@@ -218,20 +218,20 @@ def from_log_prob(
     mapped over and differentiated. Weights multiply log f. Where the mean has no formula, see
     `from_cumulant`.
 
-    support, mean_space: the responses and the means, an `Interval` or a pair, for the responses
-    with its finite ends, for the means without; mean_space None: the inside of the support. link:
+    support, mean: the responses and the means, an `Interval` or a pair, for the responses
+    with its finite ends, for the means without; mean None: the inside of the support. link:
     None: the identity, the logarithm or the logit, whichever maps onto the mean space.
     """
     responses = as_interval(support, closed=True)
     if discrete and not np.isfinite(responses.low):
         raise ValueError(f"from_log_prob(support={responses}): discrete needs a finite lower end.")
-    means = _means(mean_space, responses)
+    means = _means(mean, responses)
     link = _plain_link(means) if link is None else as_link(link)
     return LogProb(fn, parameters, link, responses, means, discrete)
 
 
-def _means(mean_space: Bounds | None, responses: Interval) -> Interval:
-    return as_interval((responses.low, responses.high) if mean_space is None else mean_space)
+def _means(mean: Bounds | None, responses: Interval) -> Interval:
+    return as_interval((responses.low, responses.high) if mean is None else mean)
 
 
 def _plain_link(space: Interval) -> Link:
@@ -316,7 +316,7 @@ def from_cumulant(
     b: Callable[..., Array],
     *parameters: Number,
     support: Bounds,
-    mean_space: Bounds | None = None,
+    mean: Bounds | None = None,
     natural_space: Bounds = REAL,
     log_base: Callable[..., Array] | None = None,
     link: Link | type[Link] | str | None = None,
@@ -328,15 +328,15 @@ def from_cumulant(
     `log_base` map numbers to a number in operations that JAX can trace; each new one is compiled
     anew, so define it once. `parameters` are leaves: they can be mapped over and differentiated.
 
-    support, mean_space, natural_space: the responses, the means and the theta for which b is
+    support, mean, natural_space: the responses, the means and the theta for which b is
     finite, each an `Interval` or a pair, for the responses with its finite ends, for the others
-    without; mean_space None: the inside of the support. log_base: None: the log-likelihood is NaN.
+    without; mean None: the inside of the support. log_base: None: the log-likelihood is NaN.
     link: None: the canonical one, eta = theta. fixed_scale: whether the dispersion is 1; else it
     is estimated and divides log f, as in quasi-likelihood. Source: McCullagh & Nelder (1989),
     section 2.2.
     """
     responses = as_interval(support, closed=True)
-    means = _means(mean_space, responses)
+    means = _means(mean, responses)
     natural = from_inverse(_Slope(b), *parameters, domain=natural_space, range=means)
     return Cumulant(
         cumulant=b,

@@ -159,15 +159,18 @@ def _fit_group(
     lanes = own[0].shape[0]
     size = min(plan.chunk, lanes)
 
-    def fit_chunk(i: Array) -> Fit:
-        part = [jax.lax.dynamic_slice_in_dim(leaf, first + i * size, size) for leaf in own]
+    # Jitted, so that it is traced once for its shapes and for the loop.
+    @jax.jit
+    def fit_chunk(own: list[Array], shared: list[Array], limit: Array, start: Array) -> Fit:
+        part = [jax.lax.dynamic_slice_in_dim(leaf, start, size) for leaf in own]
         return jax.vmap(lambda own: _fit_lane(plan, own, shared, limit))(part)
 
     def add(i: Array, whole: Fit) -> Fit:
-        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=first + i * size, axis=0)
-        return jax.tree.map(put, whole, fit_chunk(i))
+        start = first + i * size
+        put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+        return jax.tree.map(put, whole, fit_chunk(own, shared, limit, start))
 
-    shapes = jax.eval_shape(fit_chunk, chunks)
+    shapes = jax.eval_shape(fit_chunk, own, shared, limit, first)
     empty = jax.tree.map(lambda v: jnp.zeros((lanes, *v.shape[1:]), v.dtype), shapes)
     return jax.lax.fori_loop(0, chunks, add, empty)
 

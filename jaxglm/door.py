@@ -27,6 +27,7 @@ from jaxglm.arguments import (
     matched_columns,
     total_offset,
 )
+from jaxglm.batch import common_length
 from jaxglm.covariance import likelihood_scale
 from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
@@ -45,7 +46,6 @@ from jaxglm.submodels import null_space
 from jaxglm.working import (
     Equations,
     Working,
-    common_length,
     factorize,
     fit_at,
     has_constant,

@@ -438,12 +438,6 @@ def turned(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
     return Ridge(inverse.T @ matrix @ inverse)
 
 
-def common_length(n: int) -> int:
-    """n rounded up to one of sixteen lengths an octave."""
-    step = 1 << max(0, n.bit_length() - 5)
-    return -(-n // step) * step
-
-
 def as_fit(results: Any) -> Fit:
     """A `GLMResults`' numbers as `jaxglm.fit` returns them."""
     numbers = {

@@ -181,7 +181,6 @@ class _Group(NamedTuple):
     held: np.ndarray  # lane numbers in the arrays; their count is one of a few
     first: int  # where the group's own begin
     count: int  # how many they are
-    chunks: int
 
 
 def _drive(
@@ -204,7 +203,8 @@ def _drive(
     def run(group: _Group, which: int, limit: int) -> Fit:
         with jax.enable_x64(wide):
             mine = [_put(dtype, _take(leaf, group.held), targets[which]) for leaf in own]
-            numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, group.chunks))
+            chunks = -(-group.count // plan.chunk)
+            numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, chunks))
             part = jax.block_until_ready(_fit_group(plan, mine, shared[which], *numbers))
             part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
@@ -256,7 +256,7 @@ def _groups(lanes: np.ndarray, chunk: int, workers: int) -> list[_Group]:
     """
     if lanes.size <= chunk:
         size = min(chunk, 1 << (lanes.size - 1).bit_length())
-        return [_Group(np.resize(lanes, size), 0, lanes.size, 1)]
+        return [_Group(np.resize(lanes, size), 0, lanes.size)]
     chunks = -(-lanes.size // chunk)
     rounds = -(-chunks // (workers * MOST_CHUNKS))
     # Two rounds even out what lanes of different length leave idle.
@@ -264,13 +264,13 @@ def _groups(lanes: np.ndarray, chunk: int, workers: int) -> list[_Group]:
     step = 1 << max(0, each.bit_length() - 3)
     size = chunk * step * -(-each // step)
     if size > lanes.size:
-        return [_Group(np.resize(lanes, size), 0, lanes.size, chunks)]
+        return [_Group(np.resize(lanes, size), 0, lanes.size)]
     groups = []
     for start in range(0, lanes.size, each * chunk):
         count = min(each * chunk, lanes.size - start)
         before = min(start, lanes.size - size)
         held = lanes[before : before + size]
-        groups.append(_Group(held, start - before, count, -(-count // chunk)))
+        groups.append(_Group(held, start - before, count))
     return groups
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._logarithm import log, log1p
 from jaxglm._loggamma import log1p_excess, stirling_remainder
 from jaxglm._types import Array, ArrayLike
 
@@ -19,7 +20,7 @@ from jaxglm._types import Array, ArrayLike
 def log_poisson_peak(y: Array) -> Array:
     """log of the Poisson probability of y at mean y; by Stirling's formula, so for any size."""
     positive = jnp.where(y > 0, y, 1.0)
-    peak = -0.5 * jnp.log(2.0 * np.pi * positive) - stirling_remainder(positive)
+    peak = -0.5 * log(2.0 * np.pi * positive) - stirling_remainder(positive)
     # At 0 its slope less that of y log y, -1 - psi(1), and half of -psi'(1): see `xlogx`.
     return jnp.where(y > 0, peak, -y * (0.42278433509846714 + 0.8224670334241132 * y))
 
@@ -31,7 +32,7 @@ def xlogx(y: Array) -> Array:
     saturated log density: what is left out of both leaves their sum's derivative exact.
     """
     positive = y > 0
-    return jnp.where(positive, y * jnp.log(jnp.where(positive, y, 1.0)), 0.0)
+    return jnp.where(positive, y * log(jnp.where(positive, y, 1.0)), 0.0)
 
 
 def xlog_ratio(y: Array, mu: Array, log_mu: Array, edge: Array) -> Array:
@@ -42,13 +43,13 @@ def xlog_ratio(y: Array, mu: Array, log_mu: Array, edge: Array) -> Array:
     """
     inside = jnp.where(edge, 0.0, (y - mu) / jnp.where(edge, 1.0, mu))
     log_mu = jnp.where(edge & (y > 0) | jnp.isfinite(log_mu), log_mu, 0.0)
-    return jnp.where(edge, xlogx(y) - y * log_mu, y * jnp.log1p(inside))
+    return jnp.where(edge, xlogx(y) - y * log_mu, y * log1p(inside))
 
 
 def log_factorial(y: Array) -> Array:
     """log Gamma(y + 1) for y >= 0, by Stirling's formula: a few logarithms, where JAX pays more."""
     z = y + 1.0
-    return (z - 0.5) * jnp.log(z) - z + 0.5 * math.log(2.0 * math.pi) + stirling_remainder(z)
+    return (z - 0.5) * log(z) - z + 0.5 * math.log(2.0 * math.pi) + stirling_remainder(z)
 
 
 def log1p_ratio(alpha: ArrayLike, u: Array) -> Array:

@@ -6,7 +6,6 @@ Two quantities carry most densities: y log(y / mu) - y + mu and Stirling's remai
 
 import math
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 import jax
@@ -15,6 +14,9 @@ import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
+
+from jaxglm._logarithm import log, log1p
+from jaxglm._types import polynomial
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
@@ -32,11 +34,6 @@ def align(*values: ArrayLike) -> list[Array]:
     inexact = [v for v in values if jnp.issubdtype(jnp.result_type(v), jnp.inexact)]
     dtype = jnp.result_type(*inexact) if inexact else jnp.result_type(float)
     return jnp.broadcast_arrays(*[a.astype(dtype) for a in arrays])
-
-
-def polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    """sum_k c_k x^k, lowest power first."""
-    return reduce(lambda total, c: total * x + c, reversed(coefficients), jnp.zeros_like(x))
 
 
 def partial_slope(function: Callable[..., Any], i: int, values: tuple[Array, ...]) -> Any:
@@ -67,7 +64,7 @@ def with_slopes(value: Callable[..., Any], slope: Callable[..., Any]) -> Callabl
 
 # The slopes are written out because those of the quotient overflow long before its logarithm.
 _log_ratio = with_slopes(
-    lambda y, mu: jnp.log(y / mu), lambda i, values, _: -1 / values[1] if i else 1 / values[0]
+    lambda y, mu: log(y / mu), lambda i, values, _: -1 / values[1] if i else 1 / values[0]
 )
 
 
@@ -97,7 +94,7 @@ def log1p_excess(x: Array) -> Array:
     """log(1 + x) / x - 1 for x > -1, smooth through 0, its derivatives in full precision."""
     small = (x > -0.5) & (x < 0.5)
     near, far = jnp.where(small, x, 0), jnp.where(small, 1, x)
-    return jnp.where(small, near * _log1p_second(near), jnp.log1p(far) / far - 1)
+    return jnp.where(small, near * _log1p_second(near), log1p(far) / far - 1)
 
 
 def deviance_term(y: ArrayLike, mu: ArrayLike) -> Array:
@@ -119,7 +116,7 @@ def _stirling_value(w: Array) -> Array:
     """Stirling's remainder of log Gamma(1 / w), smooth down to w = 0."""
     large, z, v = _stirling_arguments(w)
     product = polynomial(_RISING, z) * z / (z + _STIRLING_FROM) ** _STIRLING_FROM
-    shift = (z - 0.5) * jnp.log1p(_STIRLING_FROM / z) - _STIRLING_FROM - jnp.log(product)
+    shift = (z - 0.5) * log1p(_STIRLING_FROM / z) - _STIRLING_FROM - log(product)
     return v * polynomial(_STIRLING, v * v) + jnp.where(large, 0, shift)
 
 
@@ -130,7 +127,7 @@ def _stirling_slope(_: int, values: tuple[Array], __: Array) -> Array:
     total = z + _STIRLING_FROM
     bends = z * polynomial(_RISING_SLOPE, z) / polynomial(_RISING, z)
     # z d/dz, which is -w d/dw.
-    log_slope = z * jnp.log1p(_STIRLING_FROM / z) + 0.5 * _STIRLING_FROM / total - 1
+    log_slope = z * log1p(_STIRLING_FROM / z) + 0.5 * _STIRLING_FROM / total - 1
     return jnp.where(large, series, -z * (log_slope - bends - z * (v * v * series)))
 
 
@@ -159,4 +156,4 @@ def nb_peak_excess(y: ArrayLike, alpha: ArrayLike) -> Array:
     """
     growth = alpha * y
     remainders = _stirling_of_inverse(alpha / (1 + growth)) - _stirling_of_inverse(alpha)
-    return remainders - 0.5 * jnp.log1p(growth)
+    return remainders - 0.5 * log1p(growth)

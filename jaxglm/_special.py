@@ -15,10 +15,10 @@ from jaxglm._loggamma import (
     align,
     deviance_term,
     partial_slope,
-    polynomial,
     stirling_remainder,
     with_slopes,
 )
+from jaxglm._types import polynomial
 
 _TWEEDIE_TERMS = 128
 _MOST_TERMS, _SLOPE_TERMS = 20_000, 500

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import reduce
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
@@ -109,6 +110,11 @@ def inexact(x: ArrayLike) -> Array:
 def elementwise_derivative(fn: Any, x: Array) -> Array:
     """fn'(x) for a function that acts element by element, by one forward-mode pass."""
     return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]
+
+
+def polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
+    """sum_k c_k x^k, lowest power first."""
+    return reduce(lambda total, c: total * x + c, reversed(coefficients), jnp.zeros_like(x))
 
 
 def safe_where(condition: Array, fn: Any, x: Array, safe: float, otherwise: Any) -> Array:

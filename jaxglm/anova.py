@@ -23,7 +23,7 @@ from jaxglm.model import Problem, penalised_score, totals
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.submodels import Masked, fit_held, hold
 
-__all__ = ["DevianceTable", "drop_one", "sequential"]
+__all__ = ["DevianceTable", "drop_one", "marginal", "sequential"]
 
 TEST_NAMES = (None, "chisq", "F", "rao")
 TestName = Literal["chisq", "F", "rao"] | None
@@ -68,7 +68,7 @@ def sequential(
     # Row t holds the columns of the model before term t, and after it.
     before = np.stack([~member[t:].any(axis=0) for t in range(len(groups))])
     after = before | member
-    return _table(problem, fitted, before, after, False, test, known_scale, solver)
+    return _table(problem, fitted, before, after, None, test, known_scale, solver)
 
 
 def drop_one(
@@ -88,7 +88,32 @@ def drop_one(
     """
     member = _membership(groups, problem.design.shape[1])
     full = np.ones_like(member)
-    return _table(problem, fitted, full & ~member, full, True, test, known_scale, solver)
+    upper = jnp.broadcast_to(fitted.deviance, len(groups))
+    return _table(problem, fitted, full & ~member, full, upper, test, known_scale, solver)
+
+
+def marginal(
+    problem: Problem,
+    fitted: Fit,
+    groups: Sequence[Sequence[int]],
+    containing: Sequence[Sequence[int]],
+    *,
+    test: TestName = None,
+    known_scale: bool | None = None,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+) -> DevianceTable:
+    """Analysis of deviance, each term added to those that do not contain it (type II).
+
+    containing[t]: the numbers of the terms that contain term t, as an interaction does its
+    factors: these are in neither model of its row. See `sequential`; as car's Anova, whose F too
+    divides by Pearson's scale of the largest model.
+    """
+    member = _membership(groups, problem.design.shape[1])
+    outer = np.stack([member[list(others)].any(axis=0) for others in containing])
+    after = ~outer
+    masks = [jnp.asarray(m, fitted.params.dtype) for m in (after, after)]
+    upper, _, _ = _fit_rows(hold(problem, fitted), *masks, solver)
+    return _table(problem, fitted, after & ~member, after, upper, test, known_scale, solver)
 
 
 def _membership(groups: Sequence[Sequence[int]], p: int) -> np.ndarray:
@@ -109,12 +134,16 @@ def _table(
     fitted: Fit,
     before: np.ndarray,
     after: np.ndarray,
-    show_before: bool,
+    upper: Array | None,
     test: TestName,
     known_scale: bool | None,
     solver: Solver,
 ) -> DevianceTable:
-    """Each row compares the model of the columns `before` with that of `after`, all in (T, p)."""
+    """Each row compares the model of the columns `before` with that of `after`, all in (T, p).
+
+    `upper` are the deviances of the latter (T,), None where each model after a row is the next
+    row's before it. The row shows the model before it if they are given, else the one after.
+    """
     if test not in TEST_NAMES:
         raise ValueError(f"test={test!r}: allowed are None, 'chisq', 'F', 'rao'.")
     known = fitted.family.fixed_scale if known_scale is None else known_scale
@@ -122,11 +151,10 @@ def _table(
     dtype = fitted.params.dtype
     masks = [jnp.asarray(m, dtype) for m in (before, after)]
     lower, rao, status = _fit_rows(hold(problem, fitted), *masks, solver)
-    # The model after a row is the next row's before it, or the full one.
-    upper = fitted.deviance if show_before else jnp.append(lower[1:], fitted.deviance)
+    shown = before if upper is not None else after
+    upper = jnp.append(lower[1:], fitted.deviance) if upper is None else upper
     df = jnp.asarray((after & ~before).sum(axis=1), dtype)
-    left_out = before if show_before else after
-    df_resid = fitted.df_resid + jnp.asarray((~left_out).sum(axis=1), dtype)
+    df_resid = fitted.df_resid + jnp.asarray((~shown).sum(axis=1), dtype)
     statistic = (rao if test == "rao" else lower - upper) / fitted.scale
     statistic = statistic / df if test == "F" else statistic
     denominator = (jnp.inf if known else fitted.df_resid) if test == "F" else None
@@ -134,7 +162,7 @@ def _table(
         df=df,
         deviance=lower - upper,
         df_resid=df_resid,
-        residual_deviance=lower if show_before else upper,
+        residual_deviance=lower if shown is before else upper,
         statistic=statistic,
         pvalue=upper_tail(statistic, df, denominator),
         status=status,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxglm import families
+from jaxglm._labels import by_name
 from jaxglm.families import Family
 from jaxglm.fit import as_penalty
 from jaxglm.frames import Frame, to_float, to_matrix
@@ -114,11 +116,19 @@ def tested_columns(results: Any, terms: Mapping[str, Any] | None) -> dict[str, l
 
 def term_groups(
     results: Any, terms: Mapping[str, Any] | None, kept: Sequence[int]
-) -> list[list[int]]:
+) -> dict[str, list[int]]:
     """The places among the `kept` columns of each term; by default each that varies is one."""
     columns = varying_terms(results, terms)
-    found = [[kept.index(j) for j in js if j in kept] for js in columns.values()]
-    return found if terms is not None else [js for js in found if js]
+    found = {term: [kept.index(j) for j in js if j in kept] for term, js in columns.items()}
+    return found if terms is not None else {term: js for term, js in found.items() if js}
+
+
+def containing_terms(terms: Iterable[str]) -> dict[str, list[str]]:
+    """For each term those whose factors include all of its own and more: "a:b:c" for "c:a"."""
+    factors = {term: set(term.split(":")) for term in terms}
+    return {
+        term: [other for other, f in factors.items() if own < f] for term, own in factors.items()
+    }
 
 
 def varying_terms(results: Any, terms: Mapping[str, Any] | None) -> dict[str, list[int]]:
@@ -216,28 +226,62 @@ def extra_columns(exog_extra: Any, n: int) -> np.ndarray:
 
 
 def marginal_effects(
-    results: Any, params: Any, cov: Any, at: str, method: str, dummy: bool, alpha: float
+    results: Any, at: str, kind: str, atexog: Any, dummy: bool, count: bool, alpha: float
 ) -> Margins:
     """The average effects in the sample of all columns but constant and aliased ones."""
-    frame = results.model.frame
-    keep = frame.present
-    X = frame.exog[keep]
+    X = results.model.exog[results.model.frame.present]
     varying = [j for j in range(X.shape[1]) if np.ptp(X[:, j]) > 0 and not results.aliased[j]]
-    binary = [j for j in varying if dummy and np.isin(X[:, j], (0.0, 1.0)).all()]
-    return average_marginal_effects(
+    whole = [j for j in varying if np.all((X[:, j] >= 0) & (X[:, j] % 1 == 0))]
+    binary = [j for j in whole if X[:, j].max() == 1]
+    rows, offset, weights = _effect_rows(results, at, atexog)
+    found = average_marginal_effects(
         results.family,
-        params,
-        cov,
-        X,
-        None if frame.offset is None else frame.offset[keep],
-        None if frame.freq_weights is None else frame.freq_weights[keep],
+        *results.estimable(),
+        rows,
+        offset,
+        weights,
         tuple(varying),
-        at,
-        method,
-        tuple(binary),
+        "overall",
+        kind,
+        tuple(binary) if dummy else (),
+        tuple(sorted(set(whole) - set(binary))) if count else (),
         alpha,
         results.df_test,
     )
+    names = [results.exog_names[j] for j in varying] if results.labelled else None
+    return by_name(jax.tree.map(np.asarray, found), names)
+
+
+def _effect_rows(results: Any, at: str, atexog: Any) -> tuple[np.ndarray, Any, Any]:
+    """The rows, offsets and weights over which effects are averaged, or the one row `at`."""
+    if at not in ("overall", "mean", "median", "zero"):
+        raise ValueError(
+            f"get_margeff(at={at!r}): allowed are 'overall', 'mean', 'median', 'zero'."
+        )
+    frame = results.model.frame
+    given = {} if atexog is None else dict(atexog)
+    columns = term_columns(results.exog_names, {str(name): name for name in given})
+    X = np.array(frame.exog)
+    X[:, np.ptp(X[frame.present], axis=0) > 0] *= at != "zero"
+    for (j,), value in zip(columns.values(), given.values(), strict=True):
+        X[:, j] = value
+    offset = np.zeros(len(X)) if frame.offset is None or at == "zero" else frame.offset
+    weights = np.ones(len(X)) if frame.freq_weights is None else frame.freq_weights
+    both, weights = np.column_stack([X, offset])[frame.present], weights[frame.present]
+    if at == "median":
+        both = _medians(both, weights)[None, :]
+    elif at != "overall":
+        both = np.average(both, axis=0, weights=weights)[None, :]
+    return both[:, :-1], both[:, -1], weights if at == "overall" else None
+
+
+def _medians(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The median of each column (n, k), rows repeated by their weights."""
+    order = np.argsort(columns, axis=0)
+    upto, ordered = np.cumsum(weights[order], axis=0), np.take_along_axis(columns, order, axis=0)
+    half, places = upto[-1] / 2.0, np.arange(columns.shape[1])
+    low, high = np.argmax(upto >= half, axis=0), np.argmax(upto > half, axis=0)
+    return 0.5 * (ordered[low, places] + ordered[high, places])
 
 
 def predictive(

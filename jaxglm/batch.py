@@ -14,7 +14,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -151,7 +151,6 @@ def _fit_lane(plan: _Plan, own: list[Array], shared: list[Array], limit: Array |
     )
 
 
-@partial(jax.jit, static_argnums=0)
 def _fit_group(
     plan: _Plan, own: list[Array], shared: list[Array], limit: Array, first: Array, chunks: Array
 ) -> Fit:
@@ -173,6 +172,13 @@ def _fit_group(
     shapes = jax.eval_shape(fit_chunk, own, shared, limit, first)
     empty = jax.tree.map(lambda v: jnp.zeros((lanes, *v.shape[1:]), v.dtype), shapes)
     return jax.lax.fori_loop(0, chunks, add, empty)
+
+
+@cache
+def _compiled(backend: str) -> Any:
+    """`_fit_group`, jitted; on a CPU by its widest vectors, which XLA does not prefer."""
+    options = {"xla_cpu_prefer_vector_width": 512} if backend == "cpu" else None
+    return jax.jit(_fit_group, static_argnums=0, compiler_options=options)
 
 
 class _Group(NamedTuple):
@@ -199,13 +205,14 @@ def _drive(
     workers = max(len(targets), os.cpu_count() or 1)
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
+    group_fit = _compiled(targets[0].platform if devices else jax.default_backend())
 
     def run(group: _Group, which: int, limit: int) -> Fit:
         with jax.enable_x64(wide):
             mine = [_put(dtype, _take(leaf, group.held), targets[which]) for leaf in own]
             chunks = -(-group.count // plan.chunk)
             numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, chunks))
-            part = jax.block_until_ready(_fit_group(plan, mine, shared[which], *numbers))
+            part = jax.block_until_ready(group_fit(plan, mine, shared[which], *numbers))
             part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 

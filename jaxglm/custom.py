@@ -20,7 +20,7 @@ from jaxglm._roots import (
     reach,
     to_line,
 )
-from jaxglm._types import REAL, Array, Interval, elementwise_derivative, record, static
+from jaxglm._types import REAL, Array, Interval, elementwise_derivative, inexact, record, static
 from jaxglm._types import ArrayLike as Number
 from jaxglm.family import Family, check, moved_inside
 from jaxglm.link import Link, Mean
@@ -46,6 +46,7 @@ class LogProb(Family):
     support: Interval = static()  # type: ignore[assignment]
     mean_space: Interval = static()  # type: ignore[assignment]
     discrete: bool = static(default=False)
+    sampler: Callable[..., Array] | None = static(default=None)
     fixed_scale: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -73,7 +74,7 @@ class LogProb(Family):
         return moved_inside(y, self.mean_space)
 
     def sample(self, key: Array, mu: Number, scale: Number = 1.0, n_trials: Number = 1) -> Array:
-        raise NotImplementedError("from_log_prob(...).sample: a log density draws no samples.")
+        return _draw(self.sampler, "from_log_prob", key, mu, self.values)
 
     def in_support(self, y: Array) -> Array:
         return self.support.contains(y)
@@ -207,6 +208,7 @@ def from_log_prob(
     mean: Bounds | None = None,
     discrete: bool = False,
     link: Link | type[Link] | str | None = None,
+    sample: Callable[..., Array] | None = None,
 ) -> LogProb:
     """The family with log density fn(y, mu, *parameters) at mean mu, dispersion 1.
 
@@ -220,14 +222,21 @@ def from_log_prob(
 
     support, mean: the responses and the means, an `Interval` or a pair, for the responses
     with its finite ends, for the means without; mean None: the inside of the support. link:
-    None: the identity, the logarithm or the logit, whichever maps onto the mean space.
+    None: the identity, the logarithm or the logit, whichever maps onto the mean space. sample:
+    None, or a function (key, mu, *parameters) that draws one response for each mean of an array.
     """
     responses = as_interval(support, closed=True)
     if discrete and not np.isfinite(responses.low):
         raise ValueError(f"from_log_prob(support={responses}): discrete needs a finite lower end.")
     means = _means(mean, responses)
     link = _plain_link(means) if link is None else as_link(link)
-    return LogProb(fn, parameters, link, responses, means, discrete)
+    return LogProb(fn, parameters, link, responses, means, discrete, sample)
+
+
+def _draw(sampler: Any, maker: str, key: Array, mu: Number, values: Any) -> Array:
+    if sampler is None:
+        raise NotImplementedError(f"{maker}(...): no way to draw samples; pass sample=.")
+    return sampler(key, inexact(mu), *values)
 
 
 def _means(mean: Bounds | None, responses: Interval) -> Interval:
@@ -265,6 +274,7 @@ class Cumulant(Family):
     mean_space: Interval = static()  # type: ignore[assignment]
     fixed_scale: bool = static(default=True)  # type: ignore[assignment]
     has_likelihood: bool = static(default=False)  # type: ignore[assignment]
+    sampler: Callable[..., Array] | None = static(default=None)
 
     def __post_init__(self) -> None:
         check(self)
@@ -284,6 +294,11 @@ class Cumulant(Family):
         """The canonical link, theta of mu."""
         return self.link if self.inner is None else self.inner  # type: ignore[return-value]
 
+    @property
+    def values(self) -> tuple[Number, ...]:
+        """What the cumulant takes besides theta."""
+        return self.natural.values
+
     def variance_at(self, mean: Mean) -> Array:
         return self.natural.at(self.natural.solve(mean.mu))[1]
 
@@ -293,14 +308,14 @@ class Cumulant(Family):
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         if self.log_base is None:
             return jnp.full_like(y, jnp.nan)
-        base = jnp.vectorize(lambda y: self.log_base(y, *self.natural.values))(y)  # type: ignore
+        base = jnp.vectorize(lambda y: self.log_base(y, *self.values))(y)  # type: ignore
         return weight / scale * (self._exponent(y, y) + base)
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return moved_inside(y, self.mean_space)
 
     def sample(self, key: Array, mu: Number, scale: Number = 1.0, n_trials: Number = 1) -> Array:
-        raise NotImplementedError("from_cumulant(...).sample: a cumulant draws no samples.")
+        return _draw(self.sampler, "from_cumulant", key, mu, self.values)
 
     def in_support(self, y: Array) -> Array:
         return self.support.contains(y)
@@ -308,8 +323,7 @@ class Cumulant(Family):
     def _exponent(self, y: Array, mu: Array) -> Array:
         """y theta - b(theta) at the theta of mu."""
         theta = self.natural.solve(mu)
-        values = self.natural.values
-        return y * theta - jnp.vectorize(lambda theta: self.cumulant(theta, *values))(theta)
+        return y * theta - jnp.vectorize(lambda theta: self.cumulant(theta, *self.values))(theta)
 
 
 def from_cumulant(
@@ -321,6 +335,7 @@ def from_cumulant(
     log_base: Callable[..., Array] | None = None,
     link: Link | type[Link] | str | None = None,
     fixed_scale: bool = True,
+    sample: Callable[..., Array] | None = None,
 ) -> Cumulant:
     """The exponential family with cumulant function b(theta, *parameters), convex in theta.
 
@@ -332,8 +347,8 @@ def from_cumulant(
     finite, each an `Interval` or a pair, for the responses with its finite ends, for the others
     without; mean None: the inside of the support. log_base: None: the log-likelihood is NaN.
     link: None: the canonical one, eta = theta. fixed_scale: whether the dispersion is 1; else it
-    is estimated and divides log f, as in quasi-likelihood. Source: McCullagh & Nelder (1989),
-    section 2.2.
+    is estimated and divides log f, as in quasi-likelihood. sample: as in `from_log_prob`, for
+    dispersion 1. Source: McCullagh & Nelder (1989), section 2.2.
     """
     responses = as_interval(support, closed=True)
     means = _means(mean, responses)
@@ -347,4 +362,5 @@ def from_cumulant(
         mean_space=means,
         fixed_scale=fixed_scale,
         has_likelihood=log_base is not None,
+        sampler=sample,
     )

@@ -8,13 +8,14 @@ weight 0 are gone, and hold NaN.
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtri
 
+from jaxglm._labels import as_frame
 from jaxglm._types import Array, ArrayLike, record, safe_where
 from jaxglm.dispersion import as_dispersion
 from jaxglm.distributions import DISTRIBUTIONS
@@ -84,9 +85,18 @@ def resid_response(problem: Problem, fitted: Fit) -> Array:
 
 
 def resid_working(problem: Problem, fitted: Fit) -> Array:
-    """(y - mu) g'(mu) (n,): the last weighted least squares' residuals, without weights."""
+    """(y - mu) g'(mu) (n,): the last weighted least squares' residuals, without weights.
+
+    For `families.from_log_prob` the score over the expected weight, which stands in that step.
+    """
     at = _cases(problem, fitted)
-    return at.present((at.y - at.mean.mu) / at.slope)
+    return at.present(_pull(at) / at.slope)
+
+
+def _pull(at: Cases) -> Array:
+    """The score in the mean over its expected information: y - mu, but for `from_log_prob`."""
+    inverse = at.family.inverse_information_at(at.mean)
+    return at.family.eta_score_at(at.y, at.mean, inverse, jnp.ones_like(at.y))
 
 
 def resid_pearson(problem: Problem, fitted: Fit) -> Array:
@@ -102,14 +112,18 @@ def _pearson(at: Cases) -> Array:
 
 
 def resid_deviance(problem: Problem, fitted: Fit) -> Array:
-    """sign(y - mu) sqrt(v m d(y, mu)) (n,), without the scale."""
+    """sign(y - mu) sqrt(v m d(y, mu)) (n,), without the scale.
+
+    For `families.from_log_prob` the sign is that of the score: d vanishes at the mean under which y
+    is most likely, not at y.
+    """
     at = _cases(problem, fitted)
     return at.present(_signed_deviance(at))
 
 
 def _signed_deviance(at: Cases) -> Array:
     d = at.weight * at.family.unit_deviance_at(at.y, at.mean)
-    return jnp.sign(at.y - at.mean.mu) * safe_where(d > 0, jnp.sqrt, d, 1.0, 0.0)
+    return jnp.sign(_pull(at)) * safe_where(d > 0, jnp.sqrt, d, 1.0, 0.0)
 
 
 def resid_anscombe(problem: Problem, fitted: Fit) -> Array:
@@ -222,6 +236,14 @@ class Influence:
     covratio: Array
     dfbeta: Array
     dfbetas: Array
+
+    def summary_frame(self) -> Any:
+        """A pandas frame: dfbetas as dfb_<column>, then the measures with one value a row."""
+        each = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        names = getattr(self.dfbetas, "columns", range(np.shape(self.dfbetas)[1]))
+        shares = np.asarray(self.dfbetas).T
+        columns = {f"dfb_{name}": v for name, v in zip(names, shares, strict=True)}
+        return as_frame(columns | {k: v for k, v in each.items() if np.ndim(v) == 1})
 
 
 @jax.jit

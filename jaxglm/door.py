@@ -52,6 +52,7 @@ from jaxglm.working import (
     null_model,
     observations,
     require_cov_type,
+    row_space,
     turned,
 )
 
@@ -149,17 +150,23 @@ class GLM:
         NegativeBinomial, else Pearson's), "X2", "dev", "ml" or a number. cov_type and cov_kwds: see
         `GLMResults.with_covariance`; use_t has t and F replace z and chi-squared. penalty: see
         `jaxglm.fit`. rank_deficient "warn" gives aliased coefficients NaN, as R does; "error"
-        raises.
+        raises; "minnorm" gives of all coefficients with the same fitted values the shortest, as
+        statsmodels' pinv does, with the pseudo-inverse of the information as covariance: these
+        depend on the columns' units, and only combinations in the span of exog's rows have a
+        meaning.
 
         Warns once where the fit did not converge; the reason is `GLMResults.status`.
         """
         require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
-        factor = factorize(frame, self.exog, rank_deficient)
+        factor, equations = factorize(frame, self.exog, rank_deficient), None
         chosen = solver if solver is not None else as_solver(method, tol, maxiter)
         penalty = checked_penalty(penalty, p)
-        problem = self.problem_on(factor.q, penalty=turned(penalty, factor))
-        working = Working(factor, problem, None, as_dispersion(scale, np.float64))
+        if rank_deficient == "minnorm" and factor.aliased.size:
+            equations = row_space(factor, self.exog)
+            factor = factorize(frame, self.exog @ equations.basis, "none")
+        problem = self.problem_on(factor.q, penalty=turned(penalty, factor, equations))
+        working = Working(factor, problem, None, as_dispersion(scale, np.float64), equations)
         results = self._solved(working, start_params, chosen, penalty)
         return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
 
@@ -248,8 +255,8 @@ class GLM:
         if self.family.is_estimated:
             error = float(parameter_se(held, fitted.params, likelihood_scale(problem, fitted)))
         return GLMResults(
-            params=working.coefficients(fitted.params),
-            normalized_cov_params=unscaled,
+            beta=working.coefficients(fitted.params),
+            cov_unscaled=unscaled,
             cov=float(fitted.scale) * unscaled,
             scale=float(fitted.scale),
             known_scale=working.known_scale,
@@ -272,6 +279,7 @@ class GLM:
             endog_names=self.endog_names,
             exog_names=self.frame.exog_names,
             given=self.frame.given,
+            labelled=self.frame.index is not None,
             method=method,
             cov_type="nonrobust",
             cov_kwds={},
@@ -343,6 +351,7 @@ class GLM:
     information = primitives.information
     hessian = primitives.hessian
     estimate_scale = primitives.estimate_scale
+    estimate_tweedie_power = primitives.estimate_tweedie_power
     score_test = primitives.score_test
 
     @float64()

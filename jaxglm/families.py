@@ -26,6 +26,7 @@ from jaxglm._likelihood import (
     xlog_ratio,
     xlogx,
 )
+from jaxglm._logarithm import log, log1p
 from jaxglm._loggamma import nb_peak_excess, stirling_remainder
 from jaxglm._roots import Bounds, as_interval
 from jaxglm._special import tweedie_deviance, tweedie_log_density
@@ -217,12 +218,12 @@ class Gamma(Family):
 
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         relative = (y - mean.mu) / mean.mu
-        return 2.0 * (relative - jnp.log1p(relative))
+        return 2.0 * (relative - log1p(relative))
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         # k log k - k - log Gamma(k) in one piece: a large shape k would cancel.
         k = weight / scale
-        return 0.5 * jnp.log(k / (2.0 * np.pi)) - stirling_remainder(k) - jnp.log(y)
+        return 0.5 * jnp.log(k / (2.0 * np.pi)) - stirling_remainder(k) - log(y)
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y
@@ -259,7 +260,7 @@ class InverseGaussian(Family):
         return ((y - mean.mu) / mean.mu) ** 2 / y
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
-        return -0.5 * (jnp.log(2.0 * np.pi * scale / weight) + 3.0 * jnp.log(y))
+        return -0.5 * (jnp.log(2.0 * np.pi * scale / weight) + 3.0 * log(y))
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
         return y
@@ -310,7 +311,7 @@ class NegativeBinomial(Family):
         inside = jnp.where(edge, 0.0, excess / (mu * (1.0 + self.alpha * y)))
         log_mu = jnp.where(jnp.isfinite(mean.log), mean.log, 0.0)
         at_edge = xlogx(y) - y * (log_mu + self.alpha * rest)
-        return 2.0 * (jnp.where(edge, at_edge, y * jnp.log1p(inside)) - rest)
+        return 2.0 * (jnp.where(edge, at_edge, y * log1p(inside)) - rest)
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         return weight / scale * (log_poisson_peak(y) + nb_peak_excess(y, self.alpha))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm import arguments, prediction
+from jaxglm._labels import by_row, index_of
 from jaxglm.frames import float64
 from jaxglm.predictive import Predictive
 from jaxglm.summaries import SHIFTS
@@ -24,9 +25,10 @@ def predict(
     A model fitted with an offset or exposure needs one here. Columns of a frame are matched
     by name. Aliased coefficients count as 0.
     """
-    X, shift = _new_rows(results, exog, exposure, offset)
-    params = jnp.asarray(np.nan_to_num(results.params))
-    return np.asarray(prediction.predict(results.family, params, X, shift, which))
+    X, shift, index = _new_rows(results, exog, exposure, offset)
+    params = jnp.asarray(np.nan_to_num(results.beta))
+    found = prediction.predict(results.family, params, X, shift, which)
+    return by_row(np.asarray(found), index)
 
 
 @float64()
@@ -39,12 +41,12 @@ def get_prediction(
     method: str = "endpoint",
 ) -> prediction.MeanIntervals:
     """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
-    X, shift = _new_rows(results, exog, exposure, offset)
+    X, shift, index = _new_rows(results, exog, exposure, offset)
     params, cov = results.estimable()
     found = prediction.mean_intervals(
         results.family, params, cov, X, shift, alpha, method, results.df_test
     )
-    return jax.tree.map(np.asarray, found)
+    return by_row(jax.tree.map(np.asarray, found), index)
 
 
 @float64()
@@ -63,7 +65,8 @@ def predict_terms(
     centre = np.average(frame.exog, axis=0, weights=weight) * bool(results.k_constant)
     columns = arguments.varying_terms(results, terms)
     found = prediction.term_contributions(*results.estimable(), X, centre, columns)
-    return jax.tree.map(np.asarray, found)
+    found = jax.tree.map(np.asarray, found)
+    return by_row(found, frame.kept_index if exog is None else index_of(exog), found.names)
 
 
 @float64()
@@ -82,7 +85,7 @@ def prediction_interval(
 
     With a `key`, from n_draws responses at drawn coefficients, which keep the shape of the law.
     """
-    X, shift = _new_rows(results, exog, exposure, offset)
+    X, shift, index = _new_rows(results, exog, exposure, offset)
     family, scale, (params, cov) = results.family, results.scale, results.estimable()
     if key is None:
         found = prediction.observation_intervals(
@@ -94,7 +97,7 @@ def prediction_interval(
         found = prediction.simulated_intervals(
             *(key, family, params, cov, X, shift, scale, weights, n_trials, alpha), n_draws
         )
-    return jax.tree.map(np.asarray, found)
+    return by_row(jax.tree.map(np.asarray, found), index)
 
 
 @float64()
@@ -102,17 +105,21 @@ def get_margeff(
     results: Any,
     at: str = "overall",
     method: str = "dydx",
+    atexog: Mapping[Any, Any] | None = None,
     dummy: bool = False,
+    count: bool = False,
     alpha: float = 0.05,
 ) -> prediction.Margins:
     """Average marginal effects of all columns but the constant, with delta-method errors.
 
-    at "overall" or "mean"; method "dydx", "eyex", "dyex" or "eydx"; dummy: 0/1 columns as
-    discrete changes. Weighted by freq_weights, offset respected.
+    at: the mean of the rows' effects ("overall"), or the effect at the rows' "mean" or "median",
+    offset included, or at "zero" for all columns that vary, and for the offset. method: "dydx",
+    "eyex", "dyex" or "eydx". atexog: values for columns, by name or number, a number or (n,), in
+    place of the sample's. dummy: 0/1 columns as the change from 0 to 1; count: columns of other
+    whole numbers >= 0 as half the change from x - 1 to x + 1. freq_weights count.
     """
     results.need_data("get_margeff")
-    found = arguments.marginal_effects(results, *results.estimable(), at, method, dummy, alpha)
-    return jax.tree.map(np.asarray, found)
+    return arguments.marginal_effects(results, at, method, atexog, dummy, count, alpha)
 
 
 def get_distribution(
@@ -129,7 +136,7 @@ def get_distribution(
     """
     sampled = exog is None and results.model is not None
     within = sampled and offset is None and exposure is None
-    mean = results.mu if within else results.predict(exog, exposure, offset)
+    mean = np.asarray(results.mu if within else results.predict(exog, exposure, offset))
     frame = results.model.frame if sampled else None
     family, scale = results.family, results.scale
     return arguments.predictive(family, scale, mean, frame, var_weights, n_trials)
@@ -141,14 +148,15 @@ def simulate(results: Any, key: Any, n_draws: int | None = None) -> np.ndarray:
     return results.get_distribution().sample(key, n_draws)
 
 
-def _new_rows(results: Any, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any]:
-    """The design and offset (or None) to predict at; in the sample where none is given."""
+def _new_rows(results: Any, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any, Any]:
+    """The design, offset and pandas index to predict at; in the sample where none is given."""
     if exog is None:
         results.need_data("predict")
-        X = results.model.exog
+        frame = results.model.frame
+        X, index = frame.exog, frame.kept_index
         if offset is None and exposure is None:
-            return X, results.model.frame.offset
+            return X, frame.offset, index
     else:
-        X = arguments.matched_columns(exog, results.exog_names)
+        X, index = arguments.matched_columns(exog, results.exog_names), index_of(exog)
     needed = not set(SHIFTS).isdisjoint(results.given)
-    return X, arguments.total_offset(offset, exposure, needed, X.shape[0])
+    return X, arguments.total_offset(offset, exposure, needed, X.shape[0]), index

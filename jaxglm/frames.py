@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import by_row, index_of
 from jaxglm.families import Family
 from jaxglm.links import Log
 
@@ -44,7 +45,7 @@ class Frame:
     """A model's data as float64 arrays of n rows, and the names of its columns.
 
     `offset` includes log(exposure). `given` names the arguments besides endog and exog, `rows` are
-    the rows of the input that were kept, of `n_read`.
+    the rows of the input that were kept, of `n_read`; `index` is the input's where it was pandas'.
     """
 
     endog: np.ndarray
@@ -58,15 +59,27 @@ class Frame:
     given: tuple[str, ...]
     rows: np.ndarray
     n_read: int
+    index: Any
 
-    def expand(self, values: Any) -> np.ndarray:
+    def label(self, found: Any) -> Any:
+        """An array or record whose first n entries are the rows', as NumPy or on pandas' index."""
+        found = jax.tree.map(lambda v: np.asarray(v)[: len(self.rows)], found)
+        return by_row(found, self.kept_index, self.exog_names)
+
+    @property
+    def kept_index(self) -> Any:
+        """pandas' index of the kept rows, or None."""
+        return None if self.index is None else self.index[self.rows]
+
+    def expand(self, values: Any) -> Any:
         """Values of the kept rows (n, ...) at all rows of the input, NaN at those left out."""
+        labelled = index_of(values) is not None
         values = np.asarray(values)
         if values.shape[:1] != self.rows.shape:
             raise ValueError(f"expand: shape {values.shape}; allowed is ({len(self.rows)}, ...).")
         whole = np.full((self.n_read, *values.shape[1:]), np.nan)
         whole[self.rows] = values
-        return whole
+        return by_row(whole, self.index, self.exog_names) if labelled else whole
 
     @property
     def present(self) -> np.ndarray:
@@ -107,6 +120,15 @@ def read_frame(
     if missing not in MISSING:
         raise ValueError(f"GLM(missing={missing!r}): allowed are {', '.join(map(repr, MISSING))}.")
     dropping = missing == "drop"
+    indexes = [index for index in (index_of(endog), index_of(exog)) if index is not None]
+    if (
+        len(indexes) == 2
+        and len(indexes[0]) == len(indexes[1])
+        and not indexes[0].equals(indexes[1])
+    ):
+        raise ValueError(
+            "GLM(endog=..., exog=...): their indexes differ; align them, or .to_numpy()."
+        )
     X = to_matrix("GLM(exog=...)", exog, dropping)
     y = to_float("GLM(endog=...)", endog, dropping)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
@@ -149,6 +171,7 @@ def read_frame(
         given=tuple(name for name, value in rows.items() if value is not None),
         rows=np.flatnonzero(keep),
         n_read=n,
+        index=index_of(exog, endog),
     )
 
 

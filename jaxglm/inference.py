@@ -7,6 +7,7 @@ what decides it, the denominator's degrees of freedom or `known_scale`. Nothing 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Literal
 
 import jax
@@ -17,7 +18,15 @@ from jaxglm._special import chi2_sf, f_sf, t_quantile, two_sided_normal, two_sid
 from jaxglm._types import Array, ArrayLike, inexact, record, static
 from jaxglm.fit import Fit
 from jaxglm.linalg import highest, inverse_pd
-from jaxglm.model import Problem, eta_score, expected_weight, penalised_score, totals
+from jaxglm.model import (
+    Problem,
+    eta_score,
+    expected_weight,
+    observed_weight,
+    penalised_score,
+    score_jacobian,
+    totals,
+)
 from jaxglm.submodels import hold
 
 __all__ = [
@@ -222,46 +231,63 @@ def likelihood_ratio(
 
 
 def score_test(
-    problem: Problem, fitted: Fit, extra: ArrayLike, scale: ArrayLike | None = None
+    problem: Problem,
+    fitted: Fit,
+    extra: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    observed: bool = False,
+    robust: bool = False,
 ) -> ScoreTest:
     """Rao's test that added columns `extra` (n, k) or (n,) have no effect, without fitting them.
 
     U'(E'wE)^-1 U / phi with U = extra's and E what is left of `extra` after its weighted
-    projection on X; expected information. phi is the dispersion of the fitted, smaller model (Rao
-    1948; Smyth 2003), as in R's anova(test = "Rao") and statmod's glm.scoretest, or `scale`.
-    z are the tests of each column alone.
+    projection on X. phi is the dispersion of the fitted, smaller model (Rao 1948; Smyth 2003), as
+    in R's anova(test = "Rao") and statmod's glm.scoretest, or `scale`. z are the tests of each
+    column alone.
+
+    w are the weights of the expected information, or of the observed one where `observed`, which
+    may not be positive away from the canonical link (NaN). robust: U'V^-1 U with V the sum of
+    s_i^2 e_i e_i', free of the variance function and of phi (White 1982; Boos 1992), as
+    statsmodels' cov_type="HC0".
     """
     held, extra = hold(problem, fitted), jnp.asarray(extra, problem.design.dtype)
     extra = extra if extra.ndim == 2 else extra[:, None]
     if extra.shape[0] != problem.design.shape[0]:
         raise ValueError(f"extra: {extra.shape[0]} rows; the model has {problem.design.shape[0]}.")
     phi = fitted.scale if scale is None else jnp.asarray(scale, fitted.params.dtype)
-    return _score_test(held, fitted.params, fitted.cov_unscaled, extra, phi)
+    return _score_test(held, fitted.params, extra, phi, observed, robust)
 
 
 def score_test_at(
-    problem: Problem, params: Array, df: ArrayLike, scale: ArrayLike | None = None
+    problem: Problem,
+    params: Array,
+    df: ArrayLike,
+    scale: ArrayLike | None = None,
+    *,
+    observed: bool = False,
 ) -> ScoreTest:
     """Rao's test of R beta = q from the estimate `params` (p,) under these `df` equations.
 
-    U'(X'wX)^-1 U / phi at params, of the unrestricted model `problem`; expected information. phi:
-    1 where the family has no dispersion, else Pearson's at params, or `scale`. z is the score of
-    each coefficient over its standard deviation, sqrt(phi / (X'wX)^-1_jj).
+    U'(X'wX)^-1 U / phi at params, of the unrestricted model `problem`; expected information, or
+    the `observed`. phi: 1 where the family has no dispersion, else Pearson's at params, or `scale`.
+    z is the score of each coefficient over its standard deviation, sqrt(phi / (X'wX)^-1_jj).
     """
     if problem.penalty is not None:
         raise ValueError("penalty: the score test needs a model without a penalty.")
-    return _score_test_at(problem, params, jnp.asarray(df, params.dtype), scale)
+    return _score_test_at(problem, params, jnp.asarray(df, params.dtype), scale, observed)
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="observed")
 def _score_test_at(
-    problem: Problem, params: Array, df: Array, scale: ArrayLike | None
+    problem: Problem, params: Array, df: Array, scale: ArrayLike | None, observed: bool
 ) -> ScoreTest:
     sums = totals(problem, params)
     if scale is None:
         left = problem.rows.total_frequency - params.shape[0] + df
         scale = jnp.ones_like(df) if problem.family.fixed_scale else sums.pearson / left
-    score, inverse = penalised_score(problem, params), inverse_pd(sums.information)
+    information = score_jacobian(problem, params) if observed else sums.information
+    score, inverse = penalised_score(problem, params), inverse_pd(information)
     statistic = score @ highest(inverse, score) / scale
     z = score * jnp.sqrt(jnp.diagonal(inverse) / scale)
     return ScoreTest(statistic, df, upper_tail(statistic, df), z, two_sided_normal(z))
@@ -342,22 +368,28 @@ def _require_nested(df: Array, chi2: Array) -> None:
         )
 
 
-@jax.jit
+@partial(jax.jit, static_argnames=("observed", "robust"))
 def _score_test(
-    problem: Problem, beta: Array, inverse: Array, extra: Array, phi: Array
+    problem: Problem, beta: Array, extra: Array, phi: Array, observed: bool, robust: bool
 ) -> ScoreTest:
-    rows, design = problem.rows, problem.design
+    rows, design, family = problem.rows, problem.design, problem.family
     eta = rows.eta(design.predictor(beta))
-    s = rows.weigh(eta_score(problem.family, rows.y, eta))
-    w = rows.weigh(expected_weight(problem.family, eta))
+    s = rows.weigh(eta_score(family, rows.y, eta))
+    w = observed_weight(family, rows.y, eta) if observed else expected_weight(family, eta)
+    w = rows.weigh(w)
+    inverse = inverse_pd(design.gram(w))
     # A row that is gone may hold anything in its added columns.
     counts = jnp.ones_like(w, bool) if rows.prior is None else rows.prior > 0
     extra = jnp.where(counts[:, None], extra, 0.0)
     slopes = highest(inverse, jax.vmap(design.score, 1, 1)(w[:, None] * extra))
     rest = extra - jax.vmap(design.predictor, 1, 1)(slopes)
     # At the maximum X's = 0 and `rest` could be `extra`; rounding is smaller this way.
-    score, information = highest(s, rest), highest((w[:, None] * rest).T, rest)
-    statistic = score @ highest(inverse_pd(information), score) / phi
+    score, variance = highest(s, rest), phi * highest((w[:, None] * rest).T, rest)
+    if robust:
+        weight, frequency = rows.replicates
+        own = frequency * (weight * eta_score(family, rows.y, eta)) ** 2
+        variance = highest((own[:, None] * rest).T, rest)
+    statistic = score @ highest(inverse_pd(variance), score)
     df = jnp.asarray(extra.shape[1], phi.dtype)
-    z = score / jnp.sqrt(phi * jnp.diagonal(information))
+    z = score / jnp.sqrt(jnp.diagonal(variance))
     return ScoreTest(statistic, df, upper_tail(statistic, df), z, two_sided_normal(z))

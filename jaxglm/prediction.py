@@ -6,13 +6,15 @@ may be any of `covariance`'s.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import as_frame
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._types import Array, ArrayLike, inexact, record, static
 from jaxglm.designs import Design, as_design
@@ -53,6 +55,12 @@ class MeanIntervals:
     linear: Array
     linear_se: Array
 
+    def summary_frame(self) -> Any:
+        """A pandas frame of the means under statsmodels' names."""
+        names = {"mean": "mean", "se": "mean_se", "lower": "mean_ci_lower"}
+        names |= {"upper": "mean_ci_upper"}
+        return as_frame({new: getattr(self, own) for own, new in names.items()})
+
 
 @record
 class ObservationIntervals:
@@ -86,6 +94,10 @@ class Margins:
     pvalue: Array
     lower: Array
     upper: Array
+
+    def summary_frame(self) -> Any:
+        """A pandas frame of the fields, a row a column of the design."""
+        return as_frame({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
 
 
 def predict(
@@ -268,6 +280,7 @@ def average_marginal_effects(
     at: Literal["overall", "mean"] = "overall",
     kind: Kind = "dydx",
     discrete: tuple[int, ...] = (),
+    counts: tuple[int, ...] = (),
     alpha: ArrayLike = 0.05,
     df: ArrayLike | None = None,
 ) -> Margins:
@@ -276,15 +289,16 @@ def average_marginal_effects(
     kind: "dydx" d mu/d x; "eyex" (elasticity), "dyex" and "eydx" take the logarithm of mu (ey), of
     x (ex) or of both. at="mean" takes it at the weighted mean of rows and offset instead. Columns
     listed in `discrete` (0/1 dummies) get the difference of mu, or log mu, between 1 and 0 with
-    the other columns as they are; "eyex" and "dyex" make no sense there and raise. A column
-    that is a function of another is not followed. columns None: all, a constant one too.
+    the other columns as they are, those in `counts` half of that between x + 1 and x - 1; "eyex"
+    and "dyex" make no sense there and raise. A column that is a function of another is not
+    followed. columns None: all, a constant one too.
     Errors by the delta method, with the exact Jacobian in the coefficients; the rows are fixed.
     """
     if kind not in KINDS or at not in ("overall", "mean"):
         raise ValueError(
             f"at={at!r}, kind={kind!r}: allowed are 'overall', 'mean' and {', '.join(KINDS)}."
         )
-    if discrete and kind.endswith("ex"):
+    if (discrete or counts) and kind.endswith("ex"):
         raise ValueError(f"kind={kind!r}: a discrete column has no log; allowed are dydx, eydx.")
     X = _as_array(X)
     n, p = X.shape
@@ -298,9 +312,10 @@ def average_marginal_effects(
         X, offset = highest(share, X)[None, :], (share @ offset)[None]
         share = jnp.ones(1, X.dtype)
     picked = tuple(range(p)) if columns is None else tuple(columns)
+    changes = dict.fromkeys(discrete, "discrete") | dict.fromkeys(counts, "count")
 
     def effects(beta: Array) -> Array:
-        rows = [_effect(family, beta, X, offset, j, kind, j in discrete) for j in picked]
+        rows = [_effect(family, beta, X, offset, j, kind, changes.get(j)) for j in picked]
         return jnp.stack([jnp.sum(jnp.where(share > 0, share * row, 0.0)) for row in rows])
 
     effect, jacobian = effects(params), jax.jacfwd(effects)(params)
@@ -316,7 +331,7 @@ def _effect(
     offset: Array,
     j: int,
     kind: Kind,
-    discrete: bool,
+    change: str | None,
 ) -> Array:
     """The effect of column j in each row (n,)."""
 
@@ -325,8 +340,10 @@ def _effect(
         return mean.log if kind.startswith("ey") else mean.mu
 
     eta = highest(X, beta) + offset
-    if discrete:
+    if change == "discrete":
         return response(jnp.ones_like(eta)) - response(jnp.zeros_like(eta))
+    if change == "count":
+        return (response(X[:, j] + 1.0) - response(X[:, j] - 1.0)) / 2.0
     slope = jax.jvp(response, (X[:, j],), (jnp.ones_like(eta),))[1]
     return slope * X[:, j] if kind.endswith("ex") else slope
 

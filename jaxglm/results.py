@@ -14,30 +14,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import arguments, diagnostics, forecasts
+from jaxglm import comparisons, diagnostics, forecasts
+from jaxglm._labels import by_name
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
-from jaxglm.anova import DevianceTable, drop_one, sequential
 from jaxglm.families import Family
 from jaxglm.frames import FitWarning, float64
-from jaxglm.inference import (
-    Adjustment,
-    Contrasts,
-    LikelihoodRatioTest,
-    PairwiseTests,
-    ScoreTest,
-    WaldTest,
-    contrasts,
-    likelihood_ratio,
-    pairwise,
-    score_test,
-    wald,
-)
 from jaxglm.model import loglike
 from jaxglm.solvers import Status
 from jaxglm.storage import read_results, state_of, write_results
 from jaxglm.summaries import summarize
-from jaxglm.working import FitHistory, Working, as_fit, fitted_means, per_row, pseudo_rsquared
+from jaxglm.working import FitHistory, Working, fitted_means, per_row, pseudo_rsquared
 
 __all__ = ["FitWarning", "GLMResults"]
 
@@ -52,10 +39,14 @@ class GLMResults:
     design has no constant), with the null model's own scale. z and chi-squared unless `use_t`.
     penalty: its class's name. family_parameter_se: 0 where the parameter was given. given: which
     of the offset and the weights were.
+
+    Where endog or exog came from pandas (`labelled`), what has one value for each row is a Series
+    on its index, and params, bse, tvalues, pvalues, conf_int and cov_params carry the names;
+    `beta`, `cov_unscaled` and `cov` are arrays always.
     """
 
-    params: np.ndarray
-    normalized_cov_params: np.ndarray
+    beta: np.ndarray
+    cov_unscaled: np.ndarray
     cov: np.ndarray
     scale: float
     known_scale: bool
@@ -78,12 +69,26 @@ class GLMResults:
     endog_names: str
     exog_names: tuple[str, ...]
     given: tuple[str, ...]
+    labelled: bool
     method: str
     cov_type: str
     cov_kwds: dict[str, Any]
     use_t: bool
     model: Any = None
     working: Working | None = None
+
+    @property
+    def params(self) -> Any:
+        """The coefficients (p,)."""
+        return self._named(self.beta)
+
+    @property
+    def normalized_cov_params(self) -> Any:
+        """The inverse information at scale 1, (p, p)."""
+        return self._named(self.cov_unscaled, square=True)
+
+    def _named(self, values: np.ndarray, *, square: bool = False) -> Any:
+        return by_name(values, self.exog_names if self.labelled else None, square=square)
 
     @property
     def converged(self) -> bool:
@@ -108,15 +113,15 @@ class GLMResults:
     @property
     def aliased(self) -> np.ndarray:
         """Which coefficients are not estimable (p,)."""
-        return np.isnan(self.params) & (self.rank > 0) & (self.rank < len(self.params))
+        return np.isnan(self.beta) & (self.rank > 0) & (self.rank < len(self.beta))
 
     @property
-    def bse(self) -> np.ndarray:
+    def bse(self) -> Any:
         """Standard errors (p,)."""
-        return np.sqrt(np.diagonal(self.cov))
+        return self._named(np.sqrt(np.diagonal(self.cov)))
 
     @property
-    def tvalues(self) -> np.ndarray:
+    def tvalues(self) -> Any:
         """params / bse (p,): z, or t where `use_t`."""
         return self.params / self.bse
 
@@ -127,23 +132,24 @@ class GLMResults:
 
     @property
     @float64()
-    def pvalues(self) -> np.ndarray:
+    def pvalues(self) -> Any:
         """Two-sided p-values (p,) of `tvalues`."""
-        t = jnp.asarray(self.tvalues)
-        return np.asarray(two_sided_t(t, self.df_test) if self.use_t else two_sided_normal(t))
+        t = jnp.asarray(np.asarray(self.tvalues))
+        found = two_sided_t(t, self.df_test) if self.use_t else two_sided_normal(t)
+        return self._named(np.asarray(found))
 
     @float64()
-    def conf_int(self, alpha: float = 0.05, method: str = "wald") -> np.ndarray:
+    def conf_int(self, alpha: float = 0.05, method: str = "wald") -> Any:
         """Limits (p, 2) at level 1 - alpha, by "wald", "profile" (as R's confint) or "score"."""
         df = self.df_test
         if method == "wald":
             half = -float(t_quantile(alpha / 2.0, np.inf if df is None else df)) * self.bse
-            return np.column_stack([self.params - half, self.params + half])
+            return self._named(np.column_stack([self.params - half, self.params + half]))
         if method not in ("profile", "score"):
             raise ValueError(
                 f"conf_int(method={method!r}): allowed are 'wald', 'profile', 'score'."
             )
-        return self.need_data("conf_int").limits(self.model.exog, method, alpha, df)
+        return self._named(self.need_data("conf_int").limits(self.model.exog, method, alpha, df))
 
     def cov_params(
         self,
@@ -152,19 +158,19 @@ class GLMResults:
         scale: float | None = None,
         cov_p: Any = None,
         other: Any = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """The covariance (p, p) of the coefficients, of the kind `cov_type`.
 
         r_matrix R: that of R params, or of R params with `other` params. column: the entries of one
         coefficient or several, by number. scale: the model-based one at this dispersion. cov_p:
         another covariance to take.
         """
-        cov = self.cov if scale is None else scale * self.normalized_cov_params
+        cov = self.cov if scale is None else scale * self.cov_unscaled
         cov = cov if cov_p is None else np.asarray(cov_p, dtype=np.float64)
         if column is not None:
             return cov[column, column] if np.ndim(column) == 0 else cov[np.ix_(column, column)]
         if r_matrix is None:
-            return cov
+            return self._named(cov, square=True)
         R = np.asarray(r_matrix, dtype=np.float64)
         return R @ np.nan_to_num(cov) @ (R if other is None else np.asarray(other)).T
 
@@ -173,13 +179,13 @@ class GLMResults:
 
         "statistic" is z, or t where `use_t`; lower and upper are Wald limits at level 1 - alpha.
         """
-        limits = self.conf_int(alpha)
+        limits = np.asarray(self.conf_int(alpha))
         return {
             "term": list(self.exog_names),
-            "estimate": self.params,
-            "se": self.bse,
-            "statistic": self.tvalues,
-            "p": self.pvalues,
+            "estimate": self.beta,
+            "se": np.asarray(self.bse),
+            "statistic": np.asarray(self.tvalues),
+            "p": np.asarray(self.pvalues),
             "lower": limits[:, 0],
             "upper": limits[:, 1],
         }
@@ -197,6 +203,8 @@ class GLMResults:
         df_correction: bool = True,
         scaling_factor: float = 1.0,
         bread: str = "expected",
+        reps: int = 1000,
+        key: Any = None,
     ) -> GLMResults:
         """The same fit with another covariance; None: with another `use_t` alone.
 
@@ -205,9 +213,10 @@ class GLMResults:
         regress and statsmodels; "CR2", "CR3": clusters whose scores are freed of their own pull
         (`covariance.clustered`), with (G - 1)/G, the jackknife's, unless `use_correction`. All
         have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k) where
-        `use_correction`. bread: "expected" (R) or "observed" information (statsmodels).
-        scaling_factor multiplies the covariance. What was used is kept in `cov_kwds`, of the
-        groups their number.
+        `use_correction`. "bootstrap": that of `reps` fits to observations drawn with replacement,
+        or to whole `groups` (n,), as sandwich's vcovBS; `key` of jax.random, or a seed (None: 0).
+        bread: "expected" (R) or "observed" information (statsmodels). scaling_factor multiplies
+        the covariance. What was used is kept in `cov_kwds`, of the groups their number.
         """
         use_t = self.use_t if use_t is None else use_t
         plain = cov_type == self.cov_type == "nonrobust" and scaling_factor == 1.0
@@ -216,6 +225,7 @@ class GLMResults:
         options = {"maxlags": maxlags, "kernel": kernel, "bread": bread}
         options |= {"groups": groups, "use_correction": use_correction}
         options |= {"df_correction": df_correction, "scaling_factor": scaling_factor}
+        options |= {"reps": reps, "key": key}
         working = self.need_data("with_covariance")
         cov, used = working.chosen_covariance(cov_type, options, self.model.frame.present)
         adjusted = used.get("df_correction", False)
@@ -284,21 +294,23 @@ class GLMResults:
         return pseudo_rsquared(kind, self.llf, self.llnull, self.n_total)
 
     @property
-    def mu(self) -> np.ndarray:
+    def mu(self) -> Any:
         """The fitted means (n,), also of rows of weight 0; a proportion for Binomial."""
-        means, present = self._present_means, self.model.frame.present
-        return means if present.all() else np.where(present, means, self.predict())
+        means, frame = self._present_means, self.model.frame
+        if frame.present.all():
+            return means
+        return frame.label(np.where(frame.present, means, self.predict()))
 
     fittedvalues = mu
 
     @property
     @float64()
-    def null(self) -> np.ndarray:
+    def null(self) -> Any:
         """The null model's means (n,)."""
         self.need_data("null")
         shift = self.model.frame.offset
         eta = self.null_level + (np.zeros(self.model.nobs) if shift is None else shift)
-        return np.asarray(self.family.link.inverse(eta))
+        return self.model.frame.label(self.family.link.inverse(eta))
 
     _present_means = per_row(fitted_means)
     resid_response = per_row(diagnostics.resid_response)
@@ -310,17 +322,17 @@ class GLMResults:
     resid_anscombe_unscaled = per_row(diagnostics.resid_anscombe_unscaled)
 
     @float64()
-    def resid_quantile(self, key: Any) -> np.ndarray:
+    def resid_quantile(self, key: Any) -> Any:
         """Randomised quantile residuals (n,), standard normal under the model."""
         working = self.need_data("resid_quantile")
         found = diagnostics.resid_quantile(key, working.problem, working.fitted)
-        return np.asarray(found)[: self.model.nobs]
+        return self.model.frame.label(found)
 
     @float64()
-    def resid_partial(self, centre: bool = True) -> np.ndarray:
+    def resid_partial(self, centre: bool = True) -> Any:
         """Partial residuals (n, p), as R's residuals(type = "partial"); NaN where aliased."""
         found = self.need_data("resid_partial").resid_partial(self.model.exog, centre)
-        return found[: self.model.nobs]
+        return self.model.frame.label(found)
 
     @float64()
     def get_influence(self) -> diagnostics.Influence:
@@ -329,9 +341,9 @@ class GLMResults:
         Expected information throughout; dfbeta and dfbetas (n, p) are NaN where aliased.
         """
         found = self.need_data("get_influence").influence()
-        return jax.tree.map(lambda v: v[: self.model.nobs], found)
+        return self.model.frame.label(found)
 
-    def get_hat_matrix_diag(self) -> np.ndarray:
+    def get_hat_matrix_diag(self) -> Any:
         """The leverages (n,), of the expected information."""
         return self.get_influence().hat_diagonal
 
@@ -339,7 +351,7 @@ class GLMResults:
     def leave_one_out(self) -> diagnostics.LeaveOneOut:
         """The exact coefficients (n, p) without each row, and the status (n,) of each refit."""
         found = self.need_data("leave_one_out").leave_one_out()
-        return diagnostics.LeaveOneOut(*(v[: self.model.nobs] for v in found))
+        return self.model.frame.label(found)
 
     @property
     @float64()
@@ -364,86 +376,14 @@ class GLMResults:
     get_distribution = forecasts.get_distribution
     simulate = forecasts.simulate
 
-    @float64()
-    def wald_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
-        """Test R beta = q jointly: chi-squared, or F where `use_t`.
-
-        hypothesis: R (k, p) or (p,), or text such as "x1 = x2 = 0" or "x1 + 2*x2 = 1, x3 = 0".
-        """
-        return jax.tree.map(float, wald(*self._equations(hypothesis, q), self.df_test))
-
-    @float64()
-    def f_test(self, hypothesis: Any, q: Any = None) -> WaldTest:
-        """`wald_test` by F on df_resid_inference."""
-        return jax.tree.map(float, wald(*self._equations(hypothesis, q), self.df_resid_inference))
-
-    def wald_test_terms(self, terms: dict[str, Any] | None = None) -> dict[str, WaldTest]:
-        """`wald_test` that all coefficients of a term are 0, for each; terms as in `anova`.
-
-        By default each coefficient but the constant's is a term. Aliased ones have no part in it.
-        """
-        eye, columns = np.eye(len(self.params)), arguments.tested_columns(self, terms)
-        return {term: self.wald_test(eye[js]) for term, js in columns.items()}
-
-    @float64()
-    def t_test(self, hypothesis: Any, q: Any = None, alpha: float = 0.05) -> Contrasts:
-        """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
-        params, cov, R, q = self._equations(hypothesis, q)
-        found = contrasts(params, cov, R, 0.0 if q is None else q, self.df_test, alpha)
-        return jax.tree.map(np.asarray, found)
-
-    @float64()
-    def t_test_pairwise(
-        self,
-        columns: Any,
-        reference: str | None = None,
-        method: Adjustment = "holm-sidak",
-        alpha: float = 0.05,
-    ) -> PairwiseTests:
-        """`t_test` of all differences between levels, later less earlier, with adjusted p-values.
-
-        columns: the names or numbers of the levels' dummies; reference: the name of a level before
-        them that has none (treatment coding). method as in `inference.adjust_pvalues`.
-        """
-        pairs, R = arguments.level_contrasts(self.exog_names, columns, reference)
-        found = pairwise(*self.estimable(), R, pairs, self.df_test, alpha, method)
-        return jax.tree.map(np.asarray, found)
-
-    @float64()
-    def compare_lr_test(self, restricted: GLMResults) -> LikelihoodRatioTest:
-        """The likelihood-ratio test against a model nested in this one, by chi-squared and F.
-
-        Raises unless both were fitted to as many rows, with the same family and no penalty.
-        """
-        arguments.require_comparable(self, restricted)
-        pair = as_fit(restricted), as_fit(self)
-        return jax.tree.map(float, likelihood_ratio(*pair, known_scale=self.known_scale))
-
-    @float64()
-    def score_test(self, exog_extra: Any) -> ScoreTest:
-        """Rao's test of columns (n, k) that the model leaves out."""
-        working = self.need_data("score_test")
-        extra = arguments.extra_columns(exog_extra, self.model.nobs)
-        found = score_test(working.problem, working.fitted, working.filled(extra).X)
-        return jax.tree.map(np.asarray, found)
-
-    @float64()
-    def anova(
-        self, terms: dict[str, Any] | None = None, kind: str = "sequential", test: str | None = None
-    ) -> DevianceTable:
-        """The analysis of deviance, terms added in order ("sequential") or dropped one by one.
-
-        terms: names and column numbers of each term; by default each column but the constant is
-        one. test: None, "F" where the scale is estimated and "chisq" where it is known.
-        """
-        if kind not in ("sequential", "drop"):
-            raise ValueError(f"anova(kind={kind!r}): allowed are 'sequential', 'drop'.")
-        working = self.need_data("anova")
-        problem, fitted = working.in_columns(self.model.exog)
-        groups = arguments.term_groups(self, terms, list(working.factor.kept))
-        table = sequential if kind == "sequential" else drop_one
-        found = table(problem, fitted, groups, test=test, known_scale=self.known_scale)
-        return jax.tree.map(np.asarray, found)
+    wald_test = comparisons.wald_test
+    f_test = comparisons.f_test
+    wald_test_terms = comparisons.wald_test_terms
+    t_test = comparisons.t_test
+    t_test_pairwise = comparisons.t_test_pairwise
+    compare_lr_test = comparisons.compare_lr_test
+    score_test = comparisons.score_test
+    anova = comparisons.anova
 
     def summary(self, alpha: float = 0.05) -> Summary:
         """The printed summary, as text, HTML in notebooks, Markdown and LaTeX."""
@@ -479,7 +419,4 @@ class GLMResults:
 
     def estimable(self) -> tuple[jax.Array, jax.Array]:
         """Coefficients and covariance with 0 for the aliased."""
-        return jnp.asarray(np.nan_to_num(self.params)), jnp.asarray(np.nan_to_num(self.cov))
-
-    def _equations(self, hypothesis: Any, q: Any) -> tuple[Any, Any, Any, Any]:
-        return *self.estimable(), *arguments.hypothesis(self.exog_names, hypothesis, q)
+        return jnp.asarray(np.nan_to_num(self.beta)), jnp.asarray(np.nan_to_num(self.cov))

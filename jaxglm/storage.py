@@ -14,7 +14,7 @@ from jaxglm import families, links
 from jaxglm.solvers import Status
 
 FORMAT = 1
-ARRAYS = ("params", "normalized_cov_params", "cov")
+ARRAYS = ("beta", "cov_unscaled", "cov")
 
 
 def state_of(results: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ def _left(results: Any) -> list[tuple[str, str]]:
     ]
     for name, value in _parameters(results.family):
         error = results.family_parameter_se
-        known = "fixed" if error == 0 else f"se {format_number(error, 3)}"
+        given = error == 0 or results.family.unknown is None
+        known = "fixed" if given else f"se {format_number(error, 3)}"
         pairs.append((name, f"{value} ({known})"))
     if results.penalty is not None:
         pairs.append(("Penalty", results.penalty))
@@ -55,6 +57,11 @@ def _parameters(row: Any, prefix: str = "") -> list[tuple[str, str]]:
     """The numbers that a family or link holds, by name."""
     values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
     numbers = {k: v for k, v in values.items() if isinstance(v, float)}
+    own = getattr(row, "values", ())
+    # Those of a function of the user's, by the names that it gives to its last arguments.
+    made_by = [v for v in values.values() if own and inspect.isfunction(v)]
+    names = [*inspect.signature(made_by[0]).parameters][-len(own) :] if made_by else []
+    numbers |= {k: float(v) for k, v in zip(names, own, strict=False)}
     return [(prefix + name, format_number(value)) for name, value in numbers.items()]
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import covariance, diagnostics, intervals
+from jaxglm import bootstrap, covariance, diagnostics, intervals
 from jaxglm.designs import Dense
 from jaxglm.dispersion import Dispersion, at_scale, estimate
 from jaxglm.families import Family
@@ -31,7 +31,7 @@ from jaxglm.solvers.base import RUNNING, decrement_tolerance
 MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
 # Of clusters, the names in `covariance.clustered` with and without the correction.
 CLUSTERED = {"cluster": ("HC1", "HC0"), "CR2": ("HC2", "HC2"), "CR3": ("HC3", "HC3")}
-COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, *CLUSTERED, "HAC")
+COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, *CLUSTERED, "HAC", "bootstrap")
 # The share of a column not made up by earlier ones below which its coefficient is in doubt.
 NEARLY_DEPENDENT = 1e-8
 
@@ -127,6 +127,13 @@ class Working:
             groups, count = cluster_labels(options["groups"], present, problem.design.shape[0])
             used, kind = used | {"n_groups": count}, CLUSTERED[cov_type][0 if adjust else 1]
             cov = covariance.clustered(problem, fitted, groups, kind, adjust=adjust, bread=bread)
+        elif cov_type == "bootstrap":
+            groups, key, reps = (options[name] for name in ("groups", "key", "reps"))
+            if groups is not None:
+                groups, count = cluster_labels(groups, present, problem.design.shape[0])
+                used |= {"n_groups": count, "df_correction": options["df_correction"]}
+            found = bootstrap.refit(problem, fitted, key, reps, groups, dispersion=self.dispersion)
+            cov, used["failed"] = _spread_of(*found)
         else:
             if lags is None:
                 raise ValueError('cov_type="HAC": needs maxlags, a number >= 0.')
@@ -194,14 +201,15 @@ class Working:
         free to be fitted.
         """
         if self.equations is not None and not bound:
-            raise ValueError("fit_constrained: tables of terms need a fit without equations.")
+            text = "fit_constrained, or rank_deficient='minnorm' of dependent columns"
+            raise ValueError(f"anova: needs a fit without equations ({text}).")
         kept = self.factor.kept if self.equations is None else np.arange(X.shape[1])
         problem = dataclasses.replace(self.problem, design=self.filled(X[:, kept]))
-        if self.equations is not None:
+        if self.equations is not None and problem.rows.offset is not None:
             shift = problem.design.predictor(jnp.asarray(self.equations.origin))
             rows = dataclasses.replace(problem.rows, offset=problem.rows.offset - shift)
             problem = dataclasses.replace(problem, rows=rows)
-        if problem.penalty is not None and not problem.penalty.adjusts:
+        if self.equations is None and problem.penalty is not None and not problem.penalty.adjusts:
             gamma = problem.penalty.matrix(kept.size, jnp.float64)
             beta = self.factor.r.T @ gamma @ self.factor.r
             problem = dataclasses.replace(problem, penalty=type(problem.penalty)(jnp.asarray(beta)))
@@ -243,19 +251,25 @@ class Working:
 
 def factorize(frame: Frame, X: np.ndarray, rank_deficient: str) -> PivotedQR:
     """The pivoted QR of the rows that count, zero in the others; speaks of dependent columns."""
-    if rank_deficient not in ("warn", "error", "none"):
+    if rank_deficient not in ("warn", "error", "minnorm", "none"):
         raise ValueError(
-            f"GLM.fit(rank_deficient={rank_deficient!r}): allowed are 'warn', 'error'."
+            f"GLM.fit(rank_deficient={rank_deficient!r}): allowed are 'warn', 'error', 'minnorm'."
         )
     present = frame.present
     found = pivoted_qr(X[present])
-    if rank_deficient != "none":
+    if rank_deficient in ("warn", "error"):
         _speak_of_dependence(found, frame.exog_names, rank_deficient == "error")
     if present.all():
         return found
     q = np.zeros((len(present), found.kept.size))
     q[present] = found.q
     return found._replace(q=q)
+
+
+def row_space(factor: PivotedQR, X: np.ndarray) -> Equations:
+    """The coefficients (p,) in the span of X's rows: the shortest of those with the same fit."""
+    span = np.linalg.qr((factor.q.T @ X).T)[0]
+    return Equations(span, np.zeros(X.shape[1]))
 
 
 def _speak_of_dependence(found: PivotedQR, exog_names: tuple[str, ...], refuse: bool) -> None:
@@ -377,10 +391,10 @@ def fitted_means(problem: Problem, fitted: Fit) -> jax.Array:
 def per_row(function: Callable[[Problem, Fit], jax.Array]) -> property:
     """A property: a quantity of the fit with one value for each row of the data."""
 
-    def get(results: Any) -> np.ndarray:
+    def get(results: Any) -> Any:
         working = results.need_data(function.__name__)
         with float64():
-            return np.asarray(function(working.problem, working.fitted))[: results.model.nobs]
+            return results.model.frame.label(function(working.problem, working.fitted))
 
     return property(get, doc=function.__doc__)
 
@@ -401,14 +415,26 @@ def pseudo_rsquared(kind: str, full: float, null: float, n: float) -> float:
 def _used_options(cov_type: str, options: dict[str, Any]) -> dict[str, Any]:
     """Those that a covariance takes, but groups; raises for groups or lags that it does not."""
     own = dict.fromkeys(CLUSTERED, ("groups", "use_correction", "df_correction"))
-    own |= {"HAC": ("maxlags", "kernel", "use_correction")}
+    own |= {"HAC": ("maxlags", "kernel", "use_correction"), "bootstrap": ("groups", "reps")}
     taken = own.get(cov_type, ())
     for name in ("groups", "maxlags"):
         if options[name] is not None and name not in taken:
             raise ValueError(f"{name}: the covariance {cov_type!r} takes none.")
-    taken += () if cov_type in MODEL_BASED else ("bread",)
+    taken += () if cov_type in (*MODEL_BASED, "bootstrap") else ("bread",)
     taken += () if options["scaling_factor"] == 1.0 else ("scaling_factor",)
     return {name: options[name] for name in taken if name != "groups"}
+
+
+def _spread_of(params: np.ndarray, status: np.ndarray) -> tuple[np.ndarray, int]:
+    """The covariance of the refits that converged, and how many did not, which is said."""
+    good = status == int(Status.converged)
+    failed = int(np.sum(~good))
+    if failed:
+        text = f"{failed} of {len(good)} refits did not converge and are left out"
+        warnings.warn(f'cov_type="bootstrap": {text}.', FitWarning, stacklevel=5)
+    if good.sum() < 2:
+        return np.full((params.shape[1],) * 2, np.nan), failed
+    return np.atleast_2d(np.cov(params[good], rowvar=False)), failed
 
 
 def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.ndarray, int]:
@@ -428,12 +454,19 @@ def require_cov_type(cov_type: str) -> None:
         raise ValueError(f"cov_type={cov_type!r}: allowed are {', '.join(COV_TYPES)}.")
 
 
-def turned(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
+def turned(
+    penalty: Penalty | None, factor: PivotedQR, equations: Equations | None = None
+) -> Penalty | None:
     """The penalty in terms of gamma = R beta; only a ridge depends on the coordinates."""
     if penalty is None or penalty.adjusts:
         return penalty
     p = factor.kept.size + factor.aliased.size
-    matrix = np.asarray(penalty.matrix(p, jnp.float64))[np.ix_(factor.kept, factor.kept)]
+    if equations is None:
+        matrix = np.asarray(penalty.matrix(p, jnp.float64))
+    else:
+        basis = equations.basis
+        matrix = basis.T @ np.asarray(penalty.matrix(len(basis), jnp.float64)) @ basis
+    matrix = matrix[np.ix_(factor.kept, factor.kept)]
     inverse = np.linalg.inv(factor.r)
     return Ridge(inverse.T @ matrix @ inverse)
 
@@ -441,8 +474,8 @@ def turned(penalty: Penalty | None, factor: PivotedQR) -> Penalty | None:
 def as_fit(results: Any) -> Fit:
     """A `GLMResults`' numbers as `jaxglm.fit` returns them."""
     numbers = {
-        "params": results.params,
-        "cov_unscaled": results.normalized_cov_params,
+        "params": results.beta,
+        "cov_unscaled": results.cov_unscaled,
         "scale": results.scale,
         "deviance": results.deviance,
         "loglike": results.llf,

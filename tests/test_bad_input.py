@@ -190,7 +190,7 @@ def test_asking_results_the_impossible_is_refused():
         (lambda: results.score_test(np.ones(3)), r"exog_extra=...\): shape \(3, 1\).*\(8, k\)"),
         (lambda: results.pseudo_rsquared("r2"), "'cs', 'mcf', 'nagelkerke', 'd2'"),
         (lambda: results.info_criteria("dic"), "'aic', 'bic', 'qaic', 'aicc'"),
-        (lambda: results.anova(kind="III"), "'sequential', 'drop'"),
+        (lambda: results.anova(typ="III"), "allowed are 1, 2, 3"),
     ):
         with pytest.raises(ValueError, match=says):
             ask()

@@ -233,10 +233,10 @@ def few_rows(n):
 def test_nearly_as_many_rows_share_a_compilation_and_change_no_number(n):
     X, data = few_rows(66)
     fit_many(X, family=families.Binomial(), **data)
-    known = batch._fit_group._cache_size()
+    known = batch._compiled("cpu")._cache_size()
     X, data = few_rows(n)
     many = fit_many(X, family=families.Binomial(), **data)
-    assert batch._fit_group._cache_size() == known
+    assert batch._compiled("cpu")._cache_size() == known
     for lane in range(3):
         mine = {k: v[lane] if np.shape(v)[:1] == (3,) else v for k, v in data.items()}
         alone = fit(

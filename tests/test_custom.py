@@ -10,8 +10,9 @@ import pytest
 from jax.scipy.special import digamma, gammaln, logsumexp, polygamma, xlogy
 from scipy import optimize
 
-from jaxglm import families, fit, fit_many, links, solvers
+from jaxglm import GLM, diagnostics, families, fit, fit_many, links, solvers
 from jaxglm.families import Interval
+from jaxglm.fit import prepare
 from jaxglm.links import Mean
 from jaxglm.model import eta_score, expected_weight, observed_weight
 
@@ -369,12 +370,55 @@ def test_a_variance_function_may_have_a_parameter():
 # What is refused, and what is shown
 
 
+def draw_poisson(key, mu):
+    return jax.random.poisson(key, mu).astype(mu.dtype)
+
+
+def draw_com_poisson(key, mu, nu):
+    return jnp.full_like(mu, nu)
+
+
+def test_samples_are_drawn_by_the_function_given():
+    own = families.from_log_prob(
+        log_poisson, support=(0, np.inf), discrete=True, sample=draw_poisson
+    )
+    key, mu = jax.random.key(3), jnp.full(4000, 2.5)
+    np.testing.assert_array_equal(own.sample(key, mu), draw_poisson(key, mu))
+    assert abs(jnp.var(own.sample(key, mu)) - own.variance(2.5)) < 0.3
+    cumulant = families.from_cumulant(log_norm, NU, support=(0, np.inf), sample=draw_com_poisson)
+    np.testing.assert_array_equal(cumulant.sample(key, mu), NU)
+
+
+def test_working_and_deviance_residuals_follow_the_score():
+    problem, _ = prepare(X, SHARES, BETA)
+    found = fit(X, SHARES, BETA)
+    eta = X @ found.params
+    working = jax.jit(diagnostics.resid_working)(problem, found)
+    ratio = jax.jit(lambda eta: eta_score(BETA, SHARES, eta) / expected_weight(BETA, eta))
+    close(working, ratio(eta), 1e-12)
+    signed = jax.jit(diagnostics.resid_deviance)(problem, found)
+    np.testing.assert_array_equal(np.sign(signed), np.sign(working))
+    pearson = jax.jit(diagnostics.resid_pearson)(problem, found)
+    mu = 1.0 / (1.0 + np.exp(-eta))
+    close(pearson, (SHARES - mu) / np.sqrt(mu * (1 - mu) / (1 + PRECISION)), 1e-8)
+
+
+def test_results_show_the_parameters_of_a_function_and_do_not_save_it(tmp_path):
+    family = families.from_variance(
+        power_of_mean, 2.0, link="log", mean_space=(0, np.inf), support=(0, np.inf)
+    )
+    results = GLM(SIZES, X, family).fit()
+    assert re.search(r"power: +2\.0+ \(fixed\)", str(results.summary()))
+    with pytest.raises(ValueError, match=r"variance_function=.*function"):
+        results.save(tmp_path / "results.npz")
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="discrete needs a finite lower end"):
         families.from_log_prob(log_poisson, support=(-np.inf, np.inf), discrete=True)
     with pytest.raises(ValueError, match="the link reaches means in"):
         families.from_log_prob(log_poisson, support=(0, np.inf), link="logit")
-    with pytest.raises(NotImplementedError, match="draws no samples"):
+    with pytest.raises(NotImplementedError, match="pass sample="):
         POISSON.sample(jax.random.key(0), 1.0)
 
 

@@ -196,7 +196,7 @@ def test_tables_tests_and_intervals_are_those_of_r(name):
     by_f = case["family"] in DISPERSED
     assert table.test == ("F" if by_f else "chisq")
     close(table.pvalue, wanted["f_pvalue" if by_f else "chisq_pvalue"])
-    dropped = results.anova(terms, kind="drop")
+    dropped = results.anova(terms, typ=3)
     close(dropped.residual_deviance[-1], case["drop_one"]["deviance"][-1])
     close(results.score_test(case["extra"]).z, case["score_test_z"])
     close(results.conf_int(method="profile"), case["confint_exact"], rtol=1e-8)
@@ -429,8 +429,51 @@ def test_dependent_columns_raise_on_request():
     model = deficient()[0].model
     with pytest.raises(ValueError, match=r"rank_deficient='error'.*rank 3 of 4; aliased: x2"):
         model.fit(rank_deficient="error")
-    with pytest.raises(ValueError, match="allowed are 'warn', 'error'"):
+    with pytest.raises(ValueError, match="allowed are 'warn', 'error', 'minnorm'"):
         model.fit(rank_deficient="drop")
+
+
+def test_the_shortest_coefficients_are_those_of_statsmodels_pinv():
+    case = reference("statsmodels")["minnorm"]
+    model = model_of(case)
+    results = model.fit(rank_deficient="minnorm")
+    for name in ("params", "bse", "deviance", "df_model", "df_resid"):
+        close(getattr(results, name), case[name], rtol=1e-12)
+    information = model.exog.T @ (results.mu[:, None] * model.exog)
+    close(results.cov, np.linalg.pinv(information, rcond=1e-10), atol=1e-14)
+
+
+def test_the_shortest_coefficients_fit_as_any_others():
+    whole = deficient()[0]
+    results = whole.model.fit(rank_deficient="minnorm", cov_type="HC2")
+    same = ("deviance", "llf", "rank", "df_resid", "null_deviance", "mu", "resid_pearson")
+    for name in same:
+        close(getattr(results, name), getattr(whole, name), atol=1e-13)
+    X = whole.model.exog
+    space = np.linalg.svd(X)[2]
+    close(space[3] @ results.params, 0.0, atol=1e-14)
+    close(results.params, np.linalg.pinv(X) @ X @ np.nan_to_num(whole.params))
+    # What can be estimated has the same error in either.
+    contrast = X[:3]
+    robust = whole.with_covariance("HC2")
+    close(results.t_test(contrast).se, robust.t_test(contrast).se)
+    close(results.get_influence().cooks_distance, whole.get_influence().cooks_distance, atol=1e-14)
+    with pytest.raises(ValueError, match="rank_deficient='minnorm'"):
+        results.anova()
+
+
+def test_a_design_of_full_rank_has_one_answer():
+    model = jaxglm.GLM(small().count, small().X, families.Poisson())
+    one, other = model.fit(rank_deficient="minnorm"), model.fit()
+    close(one.params, other.params, rtol=0)
+    assert one.anova().df.tolist() == other.anova().df.tolist()
+
+
+def test_a_ridge_in_the_span_of_the_rows_solves_its_equations():
+    model = deficient()[0].model
+    results = model.fit(rank_deficient="minnorm", penalty=0.7)
+    score = model.exog.T @ (model.endog - results.mu)
+    close(score, 0.7 * results.params, atol=1e-10)
 
 
 def test_nearly_dependent_columns_are_kept_with_a_warning():

@@ -56,6 +56,39 @@ def test_gradient_without_polish_is_good_to_its_tolerance():
     assert got.converged
 
 
+RANDOM = np.random.default_rng(20)
+LONG = np.column_stack([np.ones(5003), RANDOM.standard_normal((5003, 3))])
+LONG_COUNTS = RANDOM.poisson(np.exp(LONG @ [0.3, 0.2, -0.3, 0.4])).astype(float)
+FALLING = optax.adam(optax.exponential_decay(1.0, 80, 0.5))
+
+
+@pytest.mark.parametrize("polished", [True, False])
+def test_mini_batches_reach_the_maximum_of_all_rows(polished):
+    wanted = fit(LONG, LONG_COUNTS, families.Poisson())
+    ways = np.array([3.0, -3.0, 3.0, -3.0])
+    controls = {"batch_size": 64, "tol": 0.04, "key": jax.random.key(1)}
+    if not polished:
+        controls["polish"] = None
+    solver = solvers.Gradient(FALLING, **controls)
+    got = fit(
+        LONG,
+        LONG_COUNTS,
+        families.Poisson(),
+        start=wanted.params + ways * wanted.bse,
+        solver=solver,
+    )
+    error = np.max(np.abs(got.params - wanted.params) / wanted.bse)
+    assert got.converged
+    assert error < 1e-8 if polished else 1e-8 < error < 0.2
+
+
+def test_epochs_are_the_steps_of_mini_batches():
+    start = np.array([1.3, 0.2, -0.3, 0.4])
+    solver = solvers.Gradient(FALLING, tol=1e-12, max_steps=2, batch_size=64, polish=None)
+    got = fit(LONG, LONG_COUNTS, families.Poisson(), start=start, solver=solver)
+    assert Status(int(got.status)) is Status.max_steps and int(got.n_iter) == 2
+
+
 # Statuses
 
 X8 = np.column_stack([np.ones(8), np.array([-4.0, -3.0, -2.0, -1.0, 1.0, 2.0, 3.0, 4.0])])
@@ -304,6 +337,8 @@ def test_no_status_hides_a_nan():
         (lambda: solvers.Newton(max_steps=2.5), "max_steps"),
         (lambda: solvers.Gradient(tol=0.0), "tol"),
         (lambda: solvers.Gradient(optax.adam(0.1), max_steps=0), "max_steps"),
+        (lambda: solvers.Gradient(optax.adam(0.1), batch_size=0), "batch_size"),
+        (lambda: solvers.Gradient(batch_size=32), "batch_size"),
     ],
 )
 def test_bad_controls_raise_by_name(make, argument):

@@ -1,0 +1,52 @@
+"""Floor 0: pandas in, pandas out: index and names of the input put back on what comes out.
+
+pandas is imported only where its objects were given, or asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def index_of(*inputs: Any) -> Any:
+    """The index of the first pandas object among the inputs, or None."""
+    for value in inputs:
+        if type(value).__module__.partition(".")[0] == "pandas":
+            return value.index
+    return None
+
+
+def by_row(found: Any, index: Any, columns: Sequence[str] | None = None) -> Any:
+    """An array or record whose (n, ...) arrays are Series or DataFrames on this index of n rows.
+
+    `columns` name those of (n, k) arrays. Where index is None all stays as it is.
+    """
+    return found if index is None else jax.tree.map(partial(_labelled, index, columns), found)
+
+
+def by_name(found: Any, names: Sequence[str] | None, *, square: bool = False) -> Any:
+    """`by_row` of p rows with these names; those of (p, p) arrays name the columns too."""
+    return by_row(found, None if names is None else list(names), names if square else None)
+
+
+def as_frame(columns: dict[str, Any]) -> Any:
+    """A DataFrame of columns (n,), on their index where they are Series."""
+    import pandas as pd
+
+    return pd.DataFrame(columns)
+
+
+def _labelled(index: Any, columns: Sequence[str] | None, values: Any) -> Any:
+    import pandas as pd
+
+    if np.shape(values)[:1] != (len(index),):
+        return values
+    values = np.asarray(values)
+    if values.ndim == 1:
+        return pd.Series(values, index=index)
+    return pd.DataFrame(values, index=index, columns=None if columns is None else list(columns))

@@ -13,7 +13,8 @@ The package is a staircase; a module imports only from the floors below it.
     8  batch, submodels              fit_many; coefficients held or bound by equations
     9  covariance, diagnostics, inference, intervals, anova, prediction, lanes, scans
     10 frames, results, door         GLM(endog, exog, family).fit() -> GLMResults
-    11 datasets                      small public data sets
+    11 resample, simulate, datasets  resampling; simulation studies; small public data sets
+    12 interfaces                    formulas and data frames: glm("y ~ x", data)
 """
 
 import importlib
@@ -28,6 +29,7 @@ from jaxglm.solvers import Status
 if TYPE_CHECKING:
     from jaxglm.door import GLM
     from jaxglm.frames import DomainWarning, FitWarning
+    from jaxglm.interfaces.formula import glm
     from jaxglm.results import GLMResults
 
 __version__ = "0.1.0"
@@ -42,6 +44,7 @@ __all__ = [
     "families",
     "fit",
     "fit_many",
+    "glm",
     "links",
     "penalties",
     "solvers",
@@ -50,6 +53,7 @@ __all__ = [
 # The upper floors load when they are first asked for: who fits batches does not wait for them.
 _UPPER = {
     "GLM": "door",
+    "glm": "interfaces.formula",
     "GLMResults": "results",
     "FitWarning": "frames",
     "DomainWarning": "frames",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,13 @@ from jaxglm import families
 from jaxglm._labels import by_name
 from jaxglm.families import Family
 from jaxglm.fit import as_penalty
-from jaxglm.frames import Frame, to_float, to_matrix
+from jaxglm.frames import Frame, RowSource, to_float, to_matrix
 from jaxglm.hypotheses import parse_hypotheses
 from jaxglm.penalties import Penalty
 from jaxglm.prediction import Margins, average_marginal_effects
 from jaxglm.predictive import Predictive
 from jaxglm.solvers import IRLS, Gradient, Newton, Solver
+from jaxglm.summaries import SHIFTS
 
 FAMILIES = {
     "gaussian": families.Gaussian,
@@ -107,8 +108,8 @@ def term_columns(exog_names: Sequence[str], terms: Mapping[str, Any]) -> dict[st
 def tested_columns(results: Any, terms: Mapping[str, Any] | None) -> dict[str, list[int]]:
     """The estimable columns of each term; by default each but the constant's is one."""
     constant = {"const", "Intercept", "(Intercept)"}
-    names = results.exog_names
-    given = {n: n for n in names if n not in constant} if terms is None else terms
+    names, given = results.exog_names, results.terms if terms is None else terms
+    given = {n: n for n in names if n not in constant} if given is None else given
     columns = term_columns(names, given)
     kept = {term: [j for j in js if not results.aliased[j]] for term, js in columns.items()}
     return {term: js for term, js in kept.items() if js}
@@ -132,7 +133,8 @@ def containing_terms(terms: Iterable[str]) -> dict[str, list[str]]:
 
 
 def varying_terms(results: Any, terms: Mapping[str, Any] | None) -> dict[str, list[int]]:
-    """The columns of each term; by default each that varies is one."""
+    """The columns of each term; by default the formula's, or each column that varies."""
+    terms = results.terms if terms is None else terms
     if terms is None:
         varies = np.ptp(results.model.exog, axis=0) > 0
         terms = {name: j for j, name in enumerate(results.exog_names) if varies[j]}
@@ -168,6 +170,43 @@ def checked_params(params: Any, p: int, what: str) -> np.ndarray:
     if beta.shape != (p,) or np.isinf(beta).any():
         raise ValueError(f"{what}: shape {beta.shape}; allowed are ({p},) finite numbers.")
     return np.nan_to_num(beta)
+
+
+class NewDesign(NamedTuple):
+    """New rows of a design, and what shifts their linear predictors."""
+
+    X: np.ndarray
+    own: np.ndarray | None  # the `offset(...)` terms of a formula
+    named: np.ndarray | None  # columns that the fit was given by name
+    lacking: bool  # whether the fit had an offset that is among neither
+
+
+def new_design(source: RowSource | None, model: Any, exog: Any) -> NewDesign:
+    """New rows from a frame of the formula's variables, or from the design's own columns.
+
+    `model` has their names and what was given beside them: a `Frame`, or results.
+    """
+    names = model.exog_names
+    own = exog if isinstance(exog, Mapping) else getattr(exog, "columns", None)
+    if source is None or own is None or set(names) <= set(map(str, own)):
+        lacking = not set(SHIFTS).isdisjoint(model.given)
+        return NewDesign(matched_columns(exog, names), None, None, lacking)
+    rows, shift, named = source.read(exog)
+    return NewDesign(np.asarray(rows), shift, named, bool(source.arrays))
+
+
+def new_rows(
+    source: RowSource | None, model: Any, exog: Any, exposure: Any, offset: Any
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The design and offset of new rows; see `new_design`.
+
+    An offset or exposure given here stands for that of the fit, beside a formula's own terms.
+    """
+    X, own, named, lacking = new_design(source, model, exog)
+    if lacking or offset is not None or exposure is not None:
+        named = total_offset(offset, exposure, lacking, X.shape[0])
+    shifts = [shift for shift in (own, named) if shift is not None]
+    return X, sum(shifts) if shifts else None
 
 
 def matched_columns(exog: Any, exog_names: Sequence[str]) -> np.ndarray:

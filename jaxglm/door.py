@@ -24,7 +24,7 @@ from jaxglm.arguments import (
     checked_penalty,
     checked_start,
     hypothesis,
-    matched_columns,
+    new_rows,
     total_offset,
 )
 from jaxglm.batch import common_length
@@ -32,7 +32,7 @@ from jaxglm.covariance import likelihood_scale
 from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import prepare, solve_prepared
-from jaxglm.frames import DomainWarning, FitWarning, Frame, float64, read_frame
+from jaxglm.frames import DomainWarning, FitWarning, Frame, RowSource, float64, read_frame
 from jaxglm.joint import parameter_se
 from jaxglm.model import (
     Problem,
@@ -66,7 +66,8 @@ class GLM:
     (n, p), no intercept is added; family an instance or class of `jaxglm.families`, or its name
     (default Gaussian). offset (n,) is added to the linear predictor, log(exposure) too.
     var_weights are precisions, freq_weights replications; a row of weight 0 is gone. missing:
-    "none" and "raise" refuse NaN, "drop" leaves out rows with NaN in any argument.
+    "none" and "raise" refuse NaN, "drop" leaves out rows with NaN in any argument. source: where
+    exog came from, of a formula.
 
     Raises ValueError or TypeError on bad data, naming the argument.
     """
@@ -82,8 +83,11 @@ class GLM:
         var_weights: Any = None,
         n_trials: Any = None,
         missing: str = "none",
+        *,
+        source: RowSource | None = None,
     ) -> None:
         self.family = as_family(family)
+        self.source = source
         with float64():
             self.frame: Frame = read_frame(
                 endog,
@@ -276,6 +280,7 @@ class GLM:
             status=Status(int(fitted.status)),
             family=jax.tree.map(float, fitted.family),
             family_parameter_se=error,
+            terms=None if self.source is None else self.source.terms,
             endog_names=self.endog_names,
             exog_names=self.frame.exog_names,
             given=self.frame.given,
@@ -331,12 +336,12 @@ class GLM:
 
         exog None: in the sample, with its offset unless one is given.
         """
-        frame = self.frame
-        X = self.exog if exog is None else matched_columns(exog, self.exog_names)
-        if exog is None and offset is None and exposure is None:
-            shift = frame.offset
+        if exog is not None:
+            X, shift = new_rows(self.source, self.frame, exog, exposure, offset)
+        elif offset is None and exposure is None:
+            X, shift = self.exog, self.frame.offset
         else:
-            shift = total_offset(offset, exposure, frame.has_offset, X.shape[0])
+            X, shift = self.exog, total_offset(offset, exposure, False, self.nobs)
         beta = checked_params(params, X.shape[1], "predict(params=...)")
         with float64():
             return np.asarray(prediction.predict(self.family, jnp.asarray(beta), X, shift, which))

@@ -11,9 +11,8 @@ import numpy as np
 
 from jaxglm import arguments, prediction
 from jaxglm._labels import by_row, index_of
-from jaxglm.frames import float64
+from jaxglm.frames import RowSource, float64
 from jaxglm.predictive import Predictive
-from jaxglm.summaries import SHIFTS
 
 
 @float64()
@@ -60,7 +59,7 @@ def predict_terms(
     """
     results.need_data("predict_terms")
     frame = results.model.frame
-    X = frame.exog if exog is None else arguments.matched_columns(exog, results.exog_names)
+    X = frame.exog if exog is None else arguments.new_design(_source(results), results, exog).X
     weight = np.where(frame.present, 1.0 if frame.freq_weights is None else frame.freq_weights, 0.0)
     centre = np.average(frame.exog, axis=0, weights=weight) * bool(results.k_constant)
     columns = arguments.varying_terms(results, terms)
@@ -150,13 +149,16 @@ def simulate(results: Any, key: Any, n_draws: int | None = None) -> np.ndarray:
 
 def _new_rows(results: Any, exog: Any, exposure: Any, offset: Any) -> tuple[np.ndarray, Any, Any]:
     """The design, offset and pandas index to predict at; in the sample where none is given."""
-    if exog is None:
-        results.need_data("predict")
-        frame = results.model.frame
-        X, index = frame.exog, frame.kept_index
-        if offset is None and exposure is None:
-            return X, frame.offset, index
-    else:
-        X, index = arguments.matched_columns(exog, results.exog_names), index_of(exog)
-    needed = not set(SHIFTS).isdisjoint(results.given)
-    return X, arguments.total_offset(offset, exposure, needed, X.shape[0]), index
+    if exog is not None:
+        X, shift = arguments.new_rows(_source(results), results, exog, exposure, offset)
+        return X, shift, index_of(exog)
+    results.need_data("predict")
+    frame = results.model.frame
+    if offset is None and exposure is None:
+        return frame.exog, frame.offset, frame.kept_index
+    shift = arguments.total_offset(offset, exposure, False, len(frame.endog))
+    return frame.exog, shift, frame.kept_index
+
+
+def _source(results: Any) -> RowSource | None:
+    return None if results.model is None else results.model.source

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,24 @@ def float64() -> Iterator[None]:
     """float64 inside, whatever the process's flag; also a decorator of host functions."""
     with jax.enable_x64(True):
         yield
+
+
+class RowSource(Protocol):
+    """Where a design came from: its terms, and how new data become rows of it."""
+
+    @property
+    def terms(self) -> dict[str, list[int]]:
+        """The columns of each term but the intercept."""
+        ...
+
+    @property
+    def arrays(self) -> list[str]:
+        """Those of offset and exposure that new data do not contain."""
+        ...
+
+    def read(self, data: Any) -> tuple[Any, np.ndarray | None, np.ndarray]:
+        """New rows (n, p), the offset (n,) that belongs to them, and that of named columns."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)

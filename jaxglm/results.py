@@ -66,6 +66,7 @@ class GLMResults:
     status: Status
     family: Family
     family_parameter_se: float
+    terms: dict[str, list[int]] | None
     endog_names: str
     exog_names: tuple[str, ...]
     given: tuple[str, ...]

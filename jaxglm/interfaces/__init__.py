@@ -1,0 +1,1 @@
+"""Floor 12: doors to other ecosystems, one per file; each imports its own optional packages."""

@@ -14,7 +14,7 @@ The package is a staircase; a module imports only from the floors below it.
     9  covariance, diagnostics, inference, intervals, anova, prediction, lanes, scans
     10 frames, results, door         GLM(endog, exog, family).fit() -> GLMResults
     11 resample, simulate, datasets  resampling; simulation studies; small public data sets
-    12 interfaces                    formulas and data frames: glm("y ~ x", data)
+    12 interfaces                    glm("y ~ x", data); scikit-learn's estimators
 """
 
 import importlib

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import as_frame
 from jaxglm._types import Array, record, static
 from jaxglm.fit import Fit
 from jaxglm.inference import upper_tail
@@ -36,7 +37,8 @@ class DevianceTable:
     df, deviance: what the term costs and explains; df_resid, residual_deviance: of the model that
     the row leaves (sequential: with the terms so far; drop_one: without the term). statistic is
     deviance / scale ("chisq"), that over df ("F"), or Rao's score statistic / scale ("rao");
-    status: a `Status` of each row's fit; one that did not converge leaves NaN.
+    status: a `Status` of each row's fit; one that did not converge leaves NaN. terms: their names,
+    where the table is of a `GLMResults`.
     """
 
     df: Array
@@ -47,6 +49,12 @@ class DevianceTable:
     pvalue: Array
     status: Array
     test: str = static()
+    terms: tuple[str, ...] = static(default=())
+
+    def summary_frame(self) -> Any:
+        """A pandas frame, a row a term."""
+        frame = as_frame({f.name: getattr(self, f.name) for f in dataclasses.fields(self)[:-3]})
+        return frame.set_axis(list(self.terms), axis=0) if self.terms else frame
 
 
 def sequential(

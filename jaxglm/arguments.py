@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from jaxglm.penalties import Penalty
 from jaxglm.prediction import Margins, average_marginal_effects
 from jaxglm.predictive import Predictive
 from jaxglm.solvers import IRLS, Gradient, Newton, Solver
+from jaxglm.solvers.base import is_count, is_tolerance
 from jaxglm.summaries import SHIFTS
 
 FAMILIES = {
@@ -51,6 +53,9 @@ def as_family(family: Family | type[Family] | str | None) -> Family:
             f"GLM(family=...): {type(family).__name__}; allowed are the families of "
             f"jaxglm.families and their names, {', '.join(FAMILIES)}."
         )
+    if not np.all(family.parameters_valid()):
+        names = ", ".join(name for name, _ in family.parameters)
+        raise ValueError(f"GLM(family=...): {family} has an impossible {names}.")
     return family
 
 
@@ -58,9 +63,9 @@ def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
     """The solver that a method's name stands for, with its controls."""
     if method not in METHODS:
         raise ValueError(f"GLM.fit(method={method!r}): allowed are {', '.join(METHODS)}.")
-    if tol is not None and not (np.isfinite(tol) and tol > 0):
-        raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0.")
-    if int(maxiter) != maxiter or maxiter < 1:
+    if not is_tolerance(tol):
+        raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0 and < 1.")
+    if not is_count(maxiter):
         raise ValueError(f"GLM.fit(maxiter={maxiter}): allowed are integers >= 1.")
     if method == "IRLS":
         return IRLS(tol, maxiter)
@@ -68,12 +73,22 @@ def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
     return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
 
 
+def checked_alpha(what: str, alpha: Any) -> float:
+    """A level in (0, 1): intervals cover with probability 1 - alpha."""
+    if not (np.ndim(alpha) == 0 and isinstance(alpha, numbers.Real) and 0 < alpha < 1):
+        raise ValueError(f"{what}(alpha={alpha!r}): allowed are numbers between 0 and 1.")
+    return float(alpha)
+
+
 def hypothesis(exog_names: Sequence[str], what: Any, q: Any) -> tuple[np.ndarray, Any]:
     """(R, q) of R beta = q, from text, from the pair, or as given."""
     if isinstance(what, tuple) and len(what) == 2 and np.ndim(what[0]) == 2:
         what, q = what if q is None else (what, q)
     if not _is_text(what):
-        R = np.atleast_2d(np.asarray(what, dtype=np.float64))
+        R = np.atleast_2d(to_float("hypothesis", what))
+        q = None if q is None else to_float("q", q)
+        if not np.isfinite(R).all() or not (q is None or np.isfinite(q).all()):
+            raise ValueError("hypothesis, q: NaN or infinite; allowed are finite numbers.")
         if R.ndim != 2 or R.shape[1] != len(exog_names):
             raise ValueError(
                 f"hypothesis: shape {np.shape(what)}; allowed is (k, {len(exog_names)}), a row a "
@@ -86,7 +101,8 @@ def hypothesis(exog_names: Sequence[str], what: Any, q: Any) -> tuple[np.ndarray
 
 
 def _is_text(what: Any) -> bool:
-    return isinstance(what, str) or (len(what) > 0 and all(isinstance(v, str) for v in what))
+    several = isinstance(what, (list, tuple)) and len(what) > 0
+    return isinstance(what, str) or (several and all(isinstance(v, str) for v in what))
 
 
 def term_columns(exog_names: Sequence[str], terms: Mapping[str, Any]) -> dict[str, list[int]]:
@@ -158,7 +174,7 @@ def level_contrasts(
 
 def checked_means(mu: Any, n: int, what: str) -> np.ndarray:
     """Means (n,) as float64."""
-    mu = np.asarray(mu, dtype=np.float64)
+    mu = to_float(what, mu)
     if mu.shape != (n,):
         raise ValueError(f"{what}: shape {mu.shape}; allowed is ({n},), a mean for each row.")
     return mu
@@ -166,7 +182,7 @@ def checked_means(mu: Any, n: int, what: str) -> np.ndarray:
 
 def checked_params(params: Any, p: int, what: str) -> np.ndarray:
     """Coefficients (p,) as float64, 0 for NaN (an aliased one)."""
-    beta = np.asarray(params, dtype=np.float64)
+    beta = to_float(what, params)
     if beta.shape != (p,) or np.isinf(beta).any():
         raise ValueError(f"{what}: shape {beta.shape}; allowed are ({p},) finite numbers.")
     return np.nan_to_num(beta)
@@ -235,13 +251,14 @@ def total_offset(offset: Any, exposure: Any, needed: bool, n: int) -> np.ndarray
         return None
     total = np.zeros(n)
     if offset is not None:
-        total = total + _new_column("predict(offset=...)", offset, n, positive=False)
+        total = total + new_column("predict(offset=...)", offset, n, positive=False)
     if exposure is not None:
-        total = total + np.log(_new_column("predict(exposure=...)", exposure, n, positive=True))
+        total = total + np.log(new_column("predict(exposure=...)", exposure, n, positive=True))
     return total
 
 
-def _new_column(name: str, value: Any, n: int, *, positive: bool = True) -> np.ndarray:
+def new_column(name: str, value: Any, n: int, *, positive: bool = True) -> np.ndarray:
+    """A column for n new rows: (n,) or a number, finite, and above 0 where `positive`."""
     column = to_float(name, value)
     sound = np.isfinite(column) & ((column > 0) | (not positive))
     if column.shape not in ((), (n,)) or not sound.all():
@@ -254,10 +271,9 @@ def _new_column(name: str, value: Any, n: int, *, positive: bool = True) -> np.n
 
 def extra_columns(exog_extra: Any, n: int) -> np.ndarray:
     """The columns (n, k) of a score test."""
-    one = np.ndim(exog_extra) == 1 and not isinstance(exog_extra, Mapping)
-    extra = to_matrix("score_test(exog_extra=...)", exog_extra) if not one else None
-    extra = to_float("score_test(exog_extra=...)", exog_extra)[:, None] if one else extra
-    if extra.shape[0] != n or not np.isfinite(extra).all():
+    extra = to_float("score_test(exog_extra=...)", exog_extra)
+    extra = extra[:, None] if extra.ndim == 1 else extra
+    if extra.ndim != 2 or extra.shape[0] != n or not np.isfinite(extra).all():
         raise ValueError(
             f"score_test(exog_extra=...): shape {extra.shape}; allowed is ({n}, k), finite."
         )
@@ -273,6 +289,7 @@ def marginal_effects(
     whole = [j for j in varying if np.all((X[:, j] >= 0) & (X[:, j] % 1 == 0))]
     binary = [j for j in whole if X[:, j].max() == 1]
     rows, offset, weights = _effect_rows(results, at, atexog)
+    alpha = checked_alpha("get_margeff", alpha)
     found = average_marginal_effects(
         results.family,
         *results.estimable(),
@@ -348,6 +365,9 @@ def _where_present(weight: np.ndarray | None) -> np.ndarray | None:
 
 def require_comparable(full: Any, restricted: Any) -> None:
     """Raise unless two results are maxima of likelihoods of the same rows and family."""
+    if type(restricted) is not type(full):
+        kind = type(restricted).__name__
+        raise TypeError(f"compare_lr_test(restricted=...): {kind}; allowed are results of a fit.")
     for results in (full, restricted):
         if results.penalty is not None:
             raise ValueError(
@@ -374,6 +394,8 @@ def checked_penalty(penalty: Any, p: int) -> Penalty | None:
     if penalty is None or penalty.adjusts:
         return penalty
     matrix = np.asarray(penalty.matrix(p, jnp.float64))
+    if not np.allclose(matrix, matrix.T, rtol=1e-10, atol=0.0):
+        raise ValueError("GLM.fit(penalty=...): the matrix is not symmetric.")
     if not np.isfinite(matrix).all() or np.linalg.eigvalsh(matrix)[0] < -1e-10 * matrix.max():
         raise ValueError(
             "GLM.fit(penalty=...): a negative or non-finite strength; allowed are numbers >= 0 "
@@ -386,7 +408,7 @@ def checked_start(start: Any, p: int) -> np.ndarray | None:
     """Starting coefficients (p,) as float64, or None."""
     if start is None:
         return None
-    start = np.asarray(start, dtype=np.float64)
+    start = to_float("GLM.fit(start_params=...)", start)
     if start.shape != (p,) or not np.isfinite(start).all():
         shape = f"shape {start.shape}" + ("" if start.shape != (p,) else " with NaN or infinity")
         raise ValueError(f"GLM.fit(start_params=...): {shape}; allowed are ({p},) finite numbers.")

@@ -25,9 +25,10 @@ from jaxglm._types import Array, ArrayLike
 from jaxglm.designs import Augmented, Columns, Dense, Design
 from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
-from jaxglm.fit import Fit, as_penalty, prepare, solve_prepared, to_host
+from jaxglm.fit import Fit, as_model_family, as_penalty, prepare, solve_prepared, to_host
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Solver, Status
+from jaxglm.solvers.base import is_count
 
 __all__ = ["fit_many"]
 
@@ -109,7 +110,7 @@ def fit_many(
     # An operation inside a trace gives a tracer even if all the arguments are concrete.
     leaves = [*jax.tree.leaves(inputs), jnp.zeros(())]
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    dtype = dtype_of(X, y) if dtype is None else jnp.dtype(dtype)
+    dtype = dtype_of(X, y) if dtype is None else _as_precision(dtype)
     scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
     with scope:
         inputs = _as_arrays(inputs, scale, dtype, host=not traced)
@@ -299,7 +300,7 @@ def lanes_at_once(
     A shared design serves many lanes at once, a lane's own columns must fit beside its rows.
     """
     if chunk_size is not None:
-        if int(chunk_size) != chunk_size or chunk_size < 1:
+        if not is_count(chunk_size):
             raise ValueError(f"chunk_size={chunk_size}: allowed are None and integers >= 1.")
         return min(int(chunk_size), lanes)
     on_cpu = jax.default_backend() == "cpu"
@@ -349,10 +350,16 @@ def common_length(n: int) -> int:
 
 
 def dtype_of(*data: Any) -> Any:
-    """float64 for host data, the arrays' own dtype for `jax.Array`."""
+    """float64 for host data, the arrays' own dtype, at least float32, for `jax.Array`."""
     leaves = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
     floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(*floating) if floating else np.dtype(np.float64)
+    return jnp.result_type(np.float32, *floating) if floating else np.dtype(np.float64)
+
+
+def _as_precision(dtype: Any) -> Any:
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise ValueError(f"dtype={dtype!r}: allowed are None, float32 and float64.")
+    return np.dtype(dtype)
 
 
 def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
@@ -371,7 +378,7 @@ def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
 
     X = inputs.X
     X = jax.tree.map(partial(data, "X"), X) if isinstance(X, Design) else data("X", X)
-    family = inputs.family() if isinstance(inputs.family, type) else inputs.family
+    family = as_model_family(inputs.family)
     rows = {name: array(name) for name in ("y", *_ROW_ARGUMENTS, "start")}
     bare = family.counts_trials and rows["n_trials"] is None
     if host and bare and _is_binary(rows["y"], _design_shape(X)[0]):
@@ -410,13 +417,18 @@ def _find_lanes(inputs: _Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]
             alone, in_lanes = _allowed_shapes(name, inputs, n, p)
             own = shape not in alone
             if own and (not shape or shape[1:] not in in_lanes):
-                options = ", ".join([*map(str, alone), *(f"(B, *{s})" for s in in_lanes)])
-                raise ValueError(f"{name}: shape {shape}; allowed are {options}.")
+                options = ", ".join([*map(str, alone), *(str(("B", *s)) for s in in_lanes)])
+                options = options.replace("'B'", "B")
+                raise ValueError(f"{name}: shape {shape}; allowed are {options}, X being {(n, p)}.")
             mapped.append(own)
             if own:
                 lanes[name] = shape[0]
     if not lanes:
         raise ValueError("fit_many: no argument has a lane axis B; use fit for a single model.")
+    if 0 in lanes.values():
+        raise ValueError(
+            f"fit_many: no lanes (B = 0) in {', '.join(lanes)}; at least one is needed."
+        )
     if len(set(lanes.values())) > 1:
         raise ValueError(f"fit_many: arguments differ in their number of lanes B: {lanes}.")
     return next(iter(lanes.values())), tuple(mapped)
@@ -453,6 +465,8 @@ def _design_shape(X: Any) -> tuple[int, int]:
     if np.ndim(array) not in (2, 3):
         raise ValueError(f"X: shape {np.shape(array)}; allowed are (n, p) and (B, n, p).")
     n, p = np.shape(array)[-2:]
+    if 0 in (n, p):
+        raise ValueError(f"X: shape {np.shape(array)}; allowed is n, p >= 1.")
     return n, p
 
 

@@ -1,10 +1,12 @@
-"""Floor 9: refits to observations drawn with replacement (pairs bootstrap), as one batch.
+"""Floor 9: refits of one model to other weights or responses, and the draws of bootstraps.
 
 A draw is a set of freq_weights, so that all refits share the design.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,15 +16,113 @@ import numpy as np
 
 from jaxglm._types import Array, ArrayLike
 from jaxglm.batch import fit_many
+from jaxglm.designs import Design
 from jaxglm.dispersion import Dispersion
+from jaxglm.families import Family
 from jaxglm.fit import Fit
 from jaxglm.model import Problem
-from jaxglm.solvers import IRLS, Solver
+from jaxglm.penalties import Penalty
+from jaxglm.solvers import IRLS, Solver, Status
 
-__all__ = ["draw_frequencies", "refit"]
+__all__ = [
+    "Model",
+    "as_key",
+    "draw_frequencies",
+    "draw_shares",
+    "fit_parts",
+    "key_parts",
+    "label_codes",
+    "model_of",
+    "refit",
+    "require_count",
+    "tally",
+]
 
-# Frequencies of so many rows and draws are held at a time (256 MiB of float64).
+# Weights of so many rows and draws are held at a time (256 MiB of float64).
 HELD = 2**25
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """What is fitted again and again: arguments of `fit_many`, with lanes where `replace` put them.
+
+    freq_weights (n,), 0 in rows that are gone; the others as in a `Problem`.
+    """
+
+    X: Design
+    y: Any
+    family: Family
+    offset: Any
+    var_weights: Any
+    freq_weights: Any
+    n_trials: Any
+    penalty: Penalty | None
+    scale: str | ArrayLike | None
+    start: Any
+    solver: Solver
+    chunk_size: int | None
+
+    def fit(self, cov: bool = True) -> Fit:
+        """Its lanes, as NumPy arrays."""
+        fits = fit_many(
+            self.X,
+            self.y,
+            self.family,
+            offset=self.offset,
+            var_weights=self.var_weights,
+            freq_weights=self.freq_weights,
+            n_trials=self.n_trials,
+            penalty=self.penalty,
+            scale=self.scale,
+            start=self.start,
+            solver=self.solver,
+            chunk_size=self.chunk_size,
+            cov=cov,
+        )
+        return jax.tree.map(np.asarray, fits)
+
+
+def model_of(
+    problem: Problem,
+    scale: str | ArrayLike | None = None,
+    start: ArrayLike | None = None,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+    chunk_size: int | None = None,
+) -> Model:
+    """The problem as a model to be refitted."""
+    rows = problem.rows
+    return Model(
+        X=problem.design,
+        y=rows.y,
+        family=problem.family,
+        offset=rows.offset,
+        var_weights=rows.var_weights,
+        freq_weights=np.asarray(rows.replicates[1]),
+        n_trials=rows.n_trials,
+        penalty=problem.penalty,
+        scale=scale,
+        start=start,
+        solver=solver,
+        chunk_size=chunk_size,
+    )
+
+
+def as_key(key: Any) -> Array:
+    """A key of jax.random as it is, or one from a seed (None: 0)."""
+    return key if isinstance(key, jax.Array) else jax.random.key(0 if key is None else key)
+
+
+def key_parts(key: Any, reps: int, n: int) -> Iterator[tuple[Array, int]]:
+    """Keys and numbers of draws, so many at a time that their n rows can be held."""
+    held = max(1, HELD // n)
+    keys = jax.random.split(as_key(key), -(-reps // held))
+    return ((part, min(held, reps - i * held)) for i, part in enumerate(keys))
+
+
+def fit_parts(models: Iterable[Model], cov: bool = True) -> Fit:
+    """The lanes of several models, fitted one model after the other, as one batch."""
+    parts = [model.fit(cov) for model in models]
+    return jax.tree.map(lambda *v: np.concatenate(v), *parts)
 
 
 def refit(
@@ -41,68 +141,138 @@ def refit(
     A family's parameter that was estimated is estimated anew. A row of freq_weights f stands for f
     observations.
     """
-    if int(reps) != reps or reps < 2:
-        raise ValueError(f"reps={reps}: allowed are integers >= 2.")
-    if not isinstance(key, jax.Array):
-        key = jax.random.key(0 if key is None else key)
-    rows = problem.rows
-    frequency = np.asarray(rows.replicates[1])
-    codes = None if groups is None else _codes(np.asarray(groups), frequency > 0)
-    held = max(1, HELD // frequency.shape[0])
-    found = [
-        fit_many(
-            problem.design,
-            rows.y,
-            problem.family,
-            offset=rows.offset,
-            var_weights=rows.var_weights,
-            n_trials=rows.n_trials,
-            freq_weights=draw_frequencies(part, frequency, min(held, reps - first), codes),
-            penalty=problem.penalty,
-            scale=dispersion.kind if dispersion.value is None else dispersion.value,
-            start=fitted.params,
-            solver=solver,
-            cov=False,
-        )
-        for first, part in zip(
-            range(0, reps, held), jax.random.split(key, -(-reps // held)), strict=True
-        )
-    ]
-    params = np.concatenate([np.asarray(part.params) for part in found])
-    return params, np.concatenate([np.asarray(part.status) for part in found])
+    require_count("reps", reps, 2)
+    scale = dispersion.kind if dispersion.value is None else dispersion.value
+    model = model_of(problem, scale, fitted.params, solver)
+    frequency = model.freq_weights
+    codes = None if groups is None else label_codes("groups", groups, frequency > 0)
+    draws = (
+        draw_frequencies(part, frequency, held, codes)
+        for part, held in key_parts(key, reps, len(frequency))
+    )
+    fits = fit_parts((dataclasses.replace(model, freq_weights=w) for w in draws), cov=False)
+    return fits.params, fits.status
 
 
-def _codes(groups: np.ndarray, present: np.ndarray) -> np.ndarray:
+def tally(status: ArrayLike) -> dict[str, int]:
+    """How many have each status; statuses of none left out."""
+    counts = np.bincount(np.ravel(status), minlength=len(Status))
+    return {s.name: int(counts[s]) for s in Status if counts[s]}
+
+
+def require_count(name: str, value: float, least: int) -> None:
+    """Raise for what is no integer of at least so much."""
+    if int(value) != value or value < least:
+        raise ValueError(f"{name}={value}: allowed are integers >= {least}.")
+
+
+def label_codes(name: str, labels: ArrayLike, present: np.ndarray) -> np.ndarray:
     """Labels as integers 0, 1, ...; a row that is gone joins the first of the others."""
-    if groups.shape != present.shape:
-        raise ValueError(f"groups: shape {groups.shape}; allowed is {present.shape}, one way.")
-    filled = np.where(present, groups, groups[present.argmax()])
+    found = np.asarray(labels)
+    if found.shape != present.shape:
+        raise ValueError(f"{name}: shape {found.shape}; allowed is {present.shape}, one way.")
+    filled = np.where(present, found, found[present.argmax()])
     return np.unique(filled, return_inverse=True)[1].reshape(-1)
 
 
 def draw_frequencies(
-    key: Any, frequency: ArrayLike, reps: int, codes: ArrayLike | None = None
+    key: Any,
+    frequency: ArrayLike,
+    reps: int,
+    codes: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
 ) -> Array:
     """freq_weights (reps, n) of samples with replacement from rows of these frequencies (n,).
 
     Each sample has sum(frequency), rounded, observations; or as many clusters as there are, by
-    `codes` (n,), with all their observations.
+    `codes` (n,), with all their observations. strata (n,), codes too: so many from each.
     """
-    frequency = jnp.asarray(frequency)
+    return _draw_rows(_count, key, frequency, reps, codes, strata)
+
+
+def draw_shares(
+    key: Any,
+    frequency: ArrayLike,
+    reps: int,
+    codes: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+) -> ArrayLike:
+    """freq_weights (reps, n) of the Bayesian bootstrap: a Dirichlet draw over the observations.
+
+    A row of frequency f has the share of f observations; clusters have one each. The shares sum
+    to the number of observations (of clusters), in every stratum. Source: Rubin (1981).
+    """
+    return _draw_rows(_share, key, frequency, reps, codes, strata)
+
+
+def _draw_rows(
+    draw: Callable[..., Array],
+    key: Any,
+    frequency: ArrayLike,
+    reps: int,
+    codes: ArrayLike | None,
+    strata: ArrayLike | None,
+) -> Array:
+    """Draws of rows, or of the clusters that they belong to."""
+    frequency = np.asarray(frequency, np.float64)
     if codes is None:
-        size = round(float(jnp.sum(frequency)))
-        return _draw(key, frequency / jnp.sum(frequency), reps, size)
-    count = int(np.max(np.asarray(codes)[np.asarray(frequency) > 0])) + 1
-    drawn = _draw(key, jnp.full(count, 1.0 / count), reps, count)
-    return drawn[:, jnp.asarray(codes)] * frequency[None, :]
+        return draw(key, frequency, reps, strata)
+    codes = np.asarray(codes)
+    count = int(np.max(codes[frequency > 0])) + 1
+    of_units = None if strata is None else np.zeros(count, int)
+    if of_units is not None:
+        of_units[codes] = strata
+    drawn = draw(key, np.ones(count), reps, of_units)
+    return drawn[:, codes] * frequency[None, :]
 
 
-@partial(jax.jit, static_argnames=("reps", "size"))
-def _draw(key: Any, share: Array, reps: int, size: int) -> Array:
-    """How often each of G units is among `size` drawn by `share` (G,), (reps, G)."""
+def _strata_of(frequency: np.ndarray, strata: ArrayLike | None) -> np.ndarray:
+    return np.zeros(len(frequency), int) if strata is None else np.asarray(strata)
+
+
+def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> Array:
+    """How often each of G units is drawn, (reps, G)."""
+    codes, present = _strata_of(frequency, strata), np.flatnonzero(frequency > 0)
+    order = present[np.argsort(codes[present], kind="stable")]
+    totals = np.bincount(codes[order], frequency[order])
+    sizes, ends = np.round(totals).astype(int), np.cumsum(totals)
+    low, width = np.repeat(ends - totals, sizes), np.repeat(totals, sizes)
+    # Rounding must not reach over into the next stratum.
+    last = np.repeat(np.cumsum(np.bincount(codes[order])) - 1, sizes)
+    bounds = np.cumsum(frequency[order])
+    return _count_slots(key, low, width, last, bounds, order, reps, len(frequency))
+
+
+@partial(jax.jit, static_argnames=("reps", "units"))
+def _count_slots(
+    key: Any,
+    low: Array,
+    width: Array,
+    last: Array,
+    bounds: Array,
+    order: Array,
+    reps: int,
+    units: int,
+) -> Array:
+    """How often each unit is drawn for the slots of a sample, each from low to low + width."""
 
     def one(key: Array) -> Array:
-        drawn = jax.random.choice(key, share.shape[0], (size,), p=share)
-        return jnp.zeros_like(share).at[drawn].add(1.0)
+        at = low + width * jax.random.uniform(key, low.shape, bounds.dtype)
+        drawn = jnp.minimum(jnp.searchsorted(bounds, at, side="right"), last)
+        return jnp.zeros(units, bounds.dtype).at[order[drawn]].add(1.0)
 
     return jax.lax.map(one, jax.random.split(key, reps), batch_size=16)
+
+
+def _share(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> np.ndarray:
+    """The share of each of G units, (reps, G): a gamma draw, of shape its frequency."""
+    codes = _strata_of(frequency, strata)
+    if np.all((frequency == 0) | (frequency == 1)):
+        raw = jax.random.exponential(key, (reps, len(frequency)), float)
+    else:
+        # Shape 0 has no law; such a unit stays gone.
+        shape = np.where(frequency > 0, frequency, 1.0)
+        raw = jax.random.gamma(key, shape, (reps, len(frequency)), float)
+    raw = np.where(frequency > 0, raw, 0.0)
+    member = np.eye(codes.max() + 1)[codes]
+    return raw * ((frequency @ member) / (raw @ member))[:, codes]

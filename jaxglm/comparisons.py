@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -80,6 +81,7 @@ def _added_test(results: Any, own: list[int], outer: list[int]) -> WaldTest:
 def t_test(results: Any, hypothesis: Any, q: Any = None, alpha: float = 0.05) -> Contrasts:
     """Each row of R beta = q alone: estimate, standard error, z or t, p-value and limits."""
     params, cov, R, q = _equations(results, hypothesis, q)
+    alpha = arguments.checked_alpha("t_test", alpha)
     found = contrasts(params, cov, R, 0.0 if q is None else q, results.df_test, alpha)
     return jax.tree.map(np.asarray, found)
 
@@ -98,6 +100,7 @@ def t_test_pairwise(
     them that has none (treatment coding). method as in `inference.adjust_pvalues`.
     """
     pairs, R = arguments.level_contrasts(results.exog_names, columns, reference)
+    alpha = arguments.checked_alpha("t_test_pairwise", alpha)
     found = pairwise(*results.estimable(), R, pairs, results.df_test, alpha, method)
     return jax.tree.map(np.asarray, found)
 
@@ -155,7 +158,7 @@ def anova(
     else:
         table = sequential if typ == 1 else drop_one
         found = table(problem, fitted, list(groups.values()), **options)
-    return jax.tree.map(np.asarray, found)
+    return dataclasses.replace(jax.tree.map(np.asarray, found), terms=tuple(groups))
 
 
 def _equations(results: Any, hypothesis: Any, q: Any) -> tuple[Any, Any, Any, Any]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxglm._types import Array, ArrayLike
 from jaxglm.dispersion import at_scale, maximum_likelihood_scale
-from jaxglm.fit import Fit
+from jaxglm.fit import Fit, as_array
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, Rows, eta_score, expected_weight, score_jacobian
 
@@ -175,10 +175,8 @@ def _codes_of_labels(groups: Any, rows: Rows) -> list[tuple[Array, int]]:
     """Codes and number of segments for each way, and for the intersection of two."""
     if isinstance(groups, jax.core.Tracer):
         raise ValueError("groups: traced labels need the static n_groups=... .")
-    labels = np.asarray(groups)
     n = rows.y.shape[-1]
-    if labels.shape not in ((n,), (n, 2)):
-        raise ValueError(f"groups: shape {labels.shape}; allowed are ({n},) and ({n}, 2).")
+    labels = as_labels(groups, n)
     present = np.ones(n, dtype=bool)
     if rows.prior is not None and not isinstance(rows.prior, jax.core.Tracer):
         present = np.asarray(rows.prior) > 0
@@ -187,6 +185,23 @@ def _codes_of_labels(groups: Any, rows: Rows) -> list[tuple[Array, int]]:
         pairs = columns[0] * (columns[1].max() + 1) + columns[1]
         columns.append(np.unique(pairs, return_inverse=True)[1].reshape(-1))
     return [(jnp.asarray(codes), int(codes.max()) + 1) for codes in columns]
+
+
+def as_labels(groups: Any, n: int) -> np.ndarray:
+    """Labels of clusters (n,) or (n, 2) that can be sorted; objects become numbers or text."""
+    labels = np.asarray(as_array("groups", groups))
+    if labels.shape not in ((n,), (n, 2)):
+        raise ValueError(f"groups: shape {labels.shape}; allowed are ({n},) and ({n}, 2).")
+    if labels.dtype != object:
+        return labels
+    found = list(labels.ravel())
+    absent = [v is None or str(v) in ("<NA>", "NaT", "nan", "NaN") for v in found]
+    if any(absent):
+        raise ValueError(f"groups: {sum(absent)} missing (first at row {absent.index(True)}).")
+    text = {isinstance(v, str) for v in found}
+    if len(text) > 1 or not all(np.isscalar(v) for v in found):
+        raise TypeError("groups: labels of different kinds; allowed are numbers, or text.")
+    return labels.astype(str if text == {True} else np.float64)
 
 
 def _label_codes(labels: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -239,7 +254,7 @@ def autocorrelated(
     _require("kernel", kernel, KERNELS)
     _require("bread", bread, INFORMATION)
     if not (0 <= max_lags < math.inf):
-        raise ValueError(f"max_lags={max_lags}: must be a finite number >= 0.")
+        raise ValueError(f"max_lags, maxlags={max_lags}: must be a finite number >= 0.")
     problem = _fitted_problem(problem, fitted)
     _, frequency = problem.rows.replicates
     scores = estimating_rows(problem, fitted.params)

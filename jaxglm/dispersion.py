@@ -44,6 +44,8 @@ def as_dispersion(scale: str | ArrayLike | None, dtype: Any) -> Dispersion:
         return Dispersion(kind=scale)
     if isinstance(scale, (int, float)) and not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale={scale}: a number must be finite and > 0.")
+    if not isinstance(scale, jax.Array) and np.asarray(scale).dtype.kind not in "biuf":
+        raise TypeError(f"scale={scale!r}: allowed are None, numbers > 0, {', '.join(KINDS)}.")
     return Dispersion(jnp.asarray(scale, dtype), "fixed")
 
 

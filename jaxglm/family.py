@@ -188,7 +188,10 @@ def check(family: Family) -> None:
         )
     for name, spaces in family.parameters:
         value = getattr(family, name)
-        if isinstance(value, (int, float)) and not any(space.holds(value) for space in spaces):
+        if isinstance(value, (str, complex)):
+            raise TypeError(f"{type(family).__name__}({name}={value!r}): must be a real number.")
+        plain = isinstance(value, (int, float, np.number, np.ndarray)) and np.ndim(value) == 0
+        if plain and not any(space.holds(float(value)) for space in spaces):
             allowed = " or ".join(map(str, spaces))
             raise ValueError(
                 f"{type(family).__name__}({name}={value}): {name} must be in {allowed}."

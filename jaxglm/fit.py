@@ -136,7 +136,7 @@ def fit(
     )
     p, dtype = problem.design.shape[1], problem.design.dtype
     if start is not None:
-        start = jax.lax.stop_gradient(jnp.asarray(start, dtype))
+        start = jax.lax.stop_gradient(jnp.asarray(to_host("start", start), dtype))
         _require_shape("start", start, (p,))
     dispersion = as_dispersion(scale, dtype)
     if dispersion.value is not None:
@@ -159,7 +159,7 @@ def prepare(
 
     Rows of weight 0, and rows that make the data invalid, carry harmless values.
     """
-    family = family() if isinstance(family, type) else family
+    family = as_model_family(family)
     named = {"y": y, "offset": offset, "var_weights": var_weights}
     named |= {"freq_weights": freq_weights, "n_trials": n_trials}
     found = {name: to_host(name, v) for name, v in named.items() if v is not None}
@@ -175,7 +175,7 @@ def prepare(
         if value is not None:
             scalar = name != "y" and value.ndim == 0
             arrays[name] = value = jnp.broadcast_to(value, (n,)) if scalar else value
-            _require_shape(name, value, (n,))
+            _require_shape(name, value, (n,), f", X being {design.shape}")
     family, penalty = jax.tree.map(lambda v: jnp.asarray(v, dtype), (family, as_penalty(penalty)))
     if penalty is not None:
         penalty.matrix(p, dtype)
@@ -332,9 +332,22 @@ def is_concentrated(family: Family) -> bool:
     return type(family) is Gaussian and type(family.link) is Identity
 
 
+def as_model_family(family: Any) -> Family:
+    """A family, or that of a class; raises TypeError for anything else."""
+    family = family() if isinstance(family, type) else family
+    if getattr(family, "in_support", None) is None:
+        raise TypeError(f"family={family!r}: allowed are the families of jaxglm.families.")
+    return family
+
+
 def as_penalty(penalty: Penalty | ArrayLike | None) -> Penalty | None:
-    """A `Penalty` as it is, a bare strength as a `Ridge`."""
-    return penalty if penalty is None or isinstance(penalty, Penalty) else Ridge(penalty)
+    """A `Penalty` as it is, a bare strength as a `Ridge`; raises for what is no strength."""
+    if penalty is None or isinstance(penalty, Penalty):
+        return penalty
+    strength = to_host("penalty", penalty)
+    if np.ndim(strength) == 0 and not isinstance(penalty, jax.Array) and not strength >= 0:
+        raise ValueError(f"penalty={penalty}: strength must be >= 0.")
+    return Ridge(penalty)
 
 
 def _split_counts(
@@ -360,18 +373,39 @@ def _split_counts(
     }
 
 
-def _require_shape(name: str, value: Array, shape: tuple[int, ...]) -> None:
+def _require_shape(name: str, value: Array, shape: tuple[int, ...], why: str = "") -> None:
     if value.shape != shape:
-        raise ValueError(f"{name}: shape {value.shape}; allowed is {shape}.")
+        raise ValueError(f"{name}: shape {value.shape}; allowed is {shape}{why}.")
 
 
 def to_host(name: str, value: Any) -> Any:
     """A real array, or a `jax.Array` as it is; raises TypeError for other kinds of numbers."""
-    value = value if isinstance(value, jax.Array) else np.asarray(value)
+    value = as_array(name, value)
     kind = jnp.dtype(value.dtype)
-    if not any(jnp.issubdtype(kind, real) for real in (jnp.integer, jnp.floating, jnp.bool_)):
+    # NumPy counts spans of time among the integers.
+    real = any(jnp.issubdtype(kind, numbers) for numbers in (jnp.integer, jnp.floating, jnp.bool_))
+    if not real or kind.kind == "m":
         raise TypeError(f"{name}: dtype {kind}; allowed are real numbers and booleans.")
     return value
+
+
+def as_array(name: str, value: Any) -> Any:
+    """A `jax.Array` as it is, anything else as NumPy's; raises where that would lose something."""
+    if isinstance(value, jax.Array):
+        if not isinstance(value, jax.core.Tracer) and value.is_deleted():
+            raise ValueError(f"{name}: a deleted jax.Array (donated, perhaps); pass a live one.")
+        return value
+    if getattr(value, "toarray", None) is not None:
+        raise TypeError(f"{name}: a sparse matrix; allowed are dense arrays (use .toarray()).")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: a masked array; allowed are plain ones: leave masked rows out, by "
+            'weight 0, or by NaN where there is missing="drop".'
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: not an array of numbers: {error}") from error
 
 
 def _common_dtype(values: list[Any]) -> Any:

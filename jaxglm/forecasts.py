@@ -42,6 +42,7 @@ def get_prediction(
     """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
     X, shift, index = _new_rows(results, exog, exposure, offset)
     params, cov = results.estimable()
+    alpha = arguments.checked_alpha("get_prediction", alpha)
     found = prediction.mean_intervals(
         results.family, params, cov, X, shift, alpha, method, results.df_test
     )
@@ -86,6 +87,11 @@ def prediction_interval(
     """
     X, shift, index = _new_rows(results, exog, exposure, offset)
     family, scale, (params, cov) = results.family, results.scale, results.estimable()
+    alpha = arguments.checked_alpha("prediction_interval", alpha)
+    var_weights, n_trials = (
+        arguments.new_column(f"prediction_interval({name}=...)", value, X.shape[0])
+        for name, value in (("var_weights", var_weights), ("n_trials", n_trials))
+    )
     if key is None:
         found = prediction.observation_intervals(
             *(family, params, cov, X, shift, scale, var_weights, n_trials, alpha),

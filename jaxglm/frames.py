@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxglm._labels import by_row, index_of
 from jaxglm.families import Family
+from jaxglm.fit import as_array
 from jaxglm.links import Log
 
 MISSING = ("none", "drop", "raise")
@@ -200,11 +201,7 @@ def to_float(name: str, value: Any, dropping: bool = False) -> np.ndarray:
     """
     if isinstance(value, Mapping):
         value = np.column_stack([np.asarray(column) for column in value.values()])
-    if getattr(value, "toarray", None) is not None:
-        raise TypeError(f"{name}: a sparse matrix; allowed are dense arrays (use .toarray()).")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f'{name}: a masked array; fill it with NaN and pass missing="drop".')
-    array = np.asarray(value)
+    array = np.asarray(as_array(name, value))
     if array.dtype.kind == "O":
         array = _from_objects(name, array, dropping)
     if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
@@ -319,7 +316,8 @@ def _check_values(
             _refuse(f"GLM({name}=...)", bad, "negative or infinite", "finite numbers >= 0")
             present &= weight > 0
     if not present.any():
-        raise ValueError("GLM: the weights of all rows are 0; nothing is left to fit.")
+        given = ", ".join(f"{name}=..." for name, weight in weights.items() if weight is not None)
+        raise ValueError(f"GLM({given}): the weights of all rows are 0; nothing is left to fit.")
     if columns["offset"] is not None:
         bad = ~np.isfinite(columns["offset"])
         _refuse("GLM(offset=...)", bad, "infinite", "finite numbers")

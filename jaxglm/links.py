@@ -186,6 +186,8 @@ class Power(Link):
     domain: ClassVar[Interval] = POSITIVE
 
     def __post_init__(self) -> None:
+        if isinstance(self.power, (str, complex)):
+            raise TypeError(f"Power(power={self.power!r}): power must be a real number.")
         if isinstance(self.power, (int, float)) and (
             self.power == 0 or not np.isfinite(self.power)
         ):
@@ -259,6 +261,8 @@ class NegativeBinomial(Link):
     infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
 
     def __post_init__(self) -> None:
+        if isinstance(self.alpha, (str, complex)):
+            raise TypeError(f"links.NegativeBinomial(alpha={self.alpha!r}): must be a real number.")
         if isinstance(self.alpha, (int, float)) and not self.alpha > 0:
             raise ValueError(f"links.NegativeBinomial(alpha={self.alpha}): alpha must be > 0.")
 
@@ -295,6 +299,8 @@ class CDFLink(Link):
             found = getattr(distribution, name, None)
             if found is not None and (name == "cdf" or getattr(self, name) is None):
                 object.__setattr__(self, name, found)
+        if not callable(self.cdf):
+            raise TypeError(f"CDFLink(cdf={self.cdf!r}): allowed are functions and distributions.")
 
     def g(self, mu: Array) -> Array:
         if self.ppf is not None:
@@ -395,7 +401,12 @@ NAMED: dict[str, type[Link]] = {
 def as_link(link: Link | type[Link] | str) -> Link:
     """A link as it is, or from its class or name; raises ValueError for an unknown name."""
     if not isinstance(link, str):
-        return link() if isinstance(link, type) else link
+        link = link() if isinstance(link, type) else link
+        if getattr(link, "inverse_deriv", None) is None:
+            raise TypeError(
+                f"link={link!r}: allowed are the links of jaxglm.links and their names."
+            )
+        return link
     if link not in NAMED:
         close = difflib.get_close_matches(link.lower(), NAMED, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -18,6 +18,8 @@ from jaxglm import comparisons, diagnostics, forecasts
 from jaxglm._labels import by_name
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
+from jaxglm.arguments import checked_alpha
+from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
 from jaxglm.frames import FitWarning, float64
 from jaxglm.model import loglike
@@ -142,7 +144,7 @@ class GLMResults:
     @float64()
     def conf_int(self, alpha: float = 0.05, method: str = "wald") -> Any:
         """Limits (p, 2) at level 1 - alpha, by "wald", "profile" (as R's confint) or "score"."""
-        df = self.df_test
+        df, alpha = self.df_test, checked_alpha("conf_int", alpha)
         if method == "wald":
             half = -float(t_quantile(alpha / 2.0, np.inf if df is None else df)) * self.bse
             return self._named(np.column_stack([self.params - half, self.params + half]))
@@ -282,7 +284,7 @@ class GLMResults:
         """The log-likelihood at the fitted coefficients and another scale; needs the data."""
         working = self.need_data("llf_scaled")
         fitted, rows = working.fitted, working.problem.rows
-        phi = jnp.asarray(self.scale if scale is None else scale)
+        phi = as_dispersion(self.scale if scale is None else scale, np.float64).value
         return float(loglike(fitted.family, rows, phi, fitted.deviance))
 
     def pseudo_rsquared(self, kind: str = "cs") -> float:
@@ -388,7 +390,7 @@ class GLMResults:
 
     def summary(self, alpha: float = 0.05) -> Summary:
         """The printed summary, as text, HTML in notebooks, Markdown and LaTeX."""
-        return summarize(self, alpha)
+        return summarize(self, checked_alpha("summary", alpha))
 
     def remove_data(self) -> GLMResults:
         """The same results without the data: small, and answering all but what needs the rows."""

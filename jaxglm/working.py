@@ -422,6 +422,8 @@ def _used_options(cov_type: str, options: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name}: the covariance {cov_type!r} takes none.")
     taken += () if cov_type in (*MODEL_BASED, "bootstrap") else ("bread",)
     taken += () if options["scaling_factor"] == 1.0 else ("scaling_factor",)
+    if not (np.ndim(options["scaling_factor"]) == 0 and 0 < options["scaling_factor"] < np.inf):
+        raise ValueError(f"scaling_factor={options['scaling_factor']}: allowed are numbers > 0.")
     return {name: options[name] for name in taken if name != "groups"}
 
 
@@ -441,9 +443,7 @@ def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.nd
     """Labels for rows filled up to `length`, and the number of clusters (the fewer of two ways)."""
     if groups is None:
         raise ValueError('cov_type="cluster": needs groups, (n,) or (n, 2).')
-    labels, n = np.asarray(groups), len(present)
-    if labels.shape[:1] != (n,):
-        raise ValueError(f"groups: shape {labels.shape}; allowed are ({n},) and ({n}, 2).")
+    labels, n = covariance.as_labels(groups, len(present)), len(present)
     counts = [np.unique(column[present]).size for column in np.atleast_2d(labels.T)]
     return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
 

@@ -115,7 +115,9 @@ def test_missing_values_leave_their_rows_out():
 
 
 def test_terms_are_those_of_the_formula(full, tmp_path):
-    assert full.anova().df.tolist() == [1.0, 2.0, 2.0]
+    table = full.anova()
+    assert table.terms == ("x", "g", "x:g") and table.df.tolist() == [1.0, 2.0, 2.0]
+    assert table.summary_frame().loc["g", "df"] == 2.0
     tests = full.wald_test_terms()
     assert list(tests) == ["x", "g", "x:g"]
     by_hand = full.wald_test("x:g[T.mid] = x:g[T.top] = 0")

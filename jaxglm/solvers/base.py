@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
+import numbers
 from typing import Any, Protocol
 
 import jax
@@ -127,10 +128,21 @@ def decrement_tolerance(tol: float | None, dtype: Any) -> float:
 
 def check_controls(name: str, tol: float | None, max_steps: int) -> None:
     """Raise where a tolerance or a step limit makes no sense."""
-    if tol is not None and not (np.isfinite(tol) and tol > 0):
-        raise ValueError(f"{name}(tol={tol}): tol must be None or a finite number > 0.")
-    if int(max_steps) != max_steps or max_steps < 1:
+    if not is_tolerance(tol):
+        raise ValueError(f"{name}(tol={tol}): tol must be None or a finite number > 0 and < 1.")
+    if not is_count(max_steps):
         raise ValueError(f"{name}(max_steps={max_steps}): max_steps must be an integer >= 1.")
+
+
+def is_tolerance(tol: Any) -> bool:
+    """Whether tol is None or a number in (0, 1): at 1 and above everything has converged."""
+    return tol is None or (isinstance(tol, numbers.Real) and bool(0 < tol < 1))
+
+
+def is_count(value: Any) -> bool:
+    """Whether value is a whole number >= 1."""
+    real = isinstance(value, numbers.Real) and bool(np.isfinite(value))
+    return real and int(value) == value and value >= 1
 
 
 def as_status(code: Status | int) -> Array:

@@ -82,7 +82,11 @@ def _slopes_suffice(problem: Problem, start: Array | None) -> bool:
 def scoring_step(
     problem: Problem, state: ScoringState, *, tol: float, max_steps: int, newton: bool
 ) -> ScoringState:
-    """One pass over the data: judge the candidate, then step on or halve."""
+    """One pass over the data: judge the candidate, then step on or halve.
+
+    A score that is rounding error has vanished, by either information and whatever phi, which may
+    be rounding too. A pass that looks again with the expected information is no step.
+    """
     family = problem.family
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     exact = family.is_canonical and not adjusts
@@ -110,10 +114,9 @@ def scoring_step(
     quadratic = jnp.asarray(exact) | observed
     limit = jnp.where(quadratic, tol, tol * tol) * phi
     settled = state.expected_only | jnp.asarray(never_observed) | observed
-    converged = onward & settled & ((decrement <= limit) | still)
+    converged = onward & ((settled & (decrement <= limit)) | still)
 
-    rejected = ~accepted
-    exhausted = rejected & (state.halvings >= MAX_HALVINGS)
+    exhausted = ~accepted & (state.halvings >= MAX_HALVINGS)
     out_of_steps = state.n_iter + 1 >= max_steps
     # Full steps that still lead out of the mean space approach its edge for ever.
     creeping = (~valid | (state.length < 1)) & (not is_unrestricted(family))
@@ -127,11 +130,12 @@ def scoring_step(
         (out_of_steps, Status.max_steps),
     )
     beta = jnp.where(accepted, candidate, state.beta)
+    moved = accepted & jnp.any(step != 0)
     return ScoringState(
         # The step that shows convergence is taken: it costs nothing and squares the error.
         beta=jnp.where(converged, candidate + direction, beta),
         direction=jnp.where(onward, direction, jnp.where(retry, 0.0, state.direction)),
-        last_step=jnp.where(converged, direction, jnp.where(accepted, step, state.last_step)),
+        last_step=jnp.where(converged, direction, jnp.where(moved, step, state.last_step)),
         length=jnp.where(accepted, 1.0, 0.5 * state.length),
         slope=jnp.where(onward, decrement, jnp.where(retry, jnp.inf, state.slope)),
         deviance=jnp.where(accepted, now.deviance, state.deviance) if by_deviance else None,

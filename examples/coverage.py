@@ -3,7 +3,7 @@
 #
 # Logistic regression, small and unbalanced samples: how often do Wald, profile-likelihood and
 # robust HC3 intervals hold the true slope, and what becomes of the samples that separate?
-# 240,000 fits; `STUDY.reps` is the only number to change for a million.
+# 48,000 fits; `STUDY.reps` is the only number to change for a million.
 #
 # Run by `python examples/coverage.py`.
 
@@ -41,8 +41,8 @@ study = Study(
         "profile": Analysis(BINOMIAL, interval="profile"),
     },
     estimands={"slope": Estimand(1, lambda cell: SLOPE)},
-    reps=20_000,
-    chunk=5_000,
+    reps=4_000,
+    chunk=2_000,
 )
 
 # %%

@@ -254,7 +254,7 @@ def autocorrelated(
     _require("kernel", kernel, KERNELS)
     _require("bread", bread, INFORMATION)
     if not (0 <= max_lags < math.inf):
-        raise ValueError(f"max_lags, maxlags={max_lags}: must be a finite number >= 0.")
+        raise ValueError(f"max_lags={max_lags} (maxlags): must be a finite number >= 0.")
     problem = _fitted_problem(problem, fitted)
     _, frequency = problem.rows.replicates
     scores = estimating_rows(problem, fitted.params)

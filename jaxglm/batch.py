@@ -223,11 +223,14 @@ def _drive(
             parts = _side_by_side(run, groups, workers, len(targets), limit, advance)
             return jax.tree.map(lambda *v: v[0] if len(v) == 1 else jnp.concatenate(v), *parts)
 
-        result = run_all(_groups(np.arange(lanes), plan.chunk, workers), FIRST_LIMIT)
+        groups = _groups(np.arange(lanes), plan.chunk, workers)
+        result = run_all(groups, FIRST_LIMIT)
         unfinished = np.flatnonzero(np.asarray(result.status) == int(Status.max_steps))
         if unfinished.size == 0:
             return result
-        rest = run_all(_groups(unfinished, plan.chunk, workers), NO_LIMIT)
+        # In chunks as long as the first, however few: a lane's bits then depend on no other.
+        least = min(plan.chunk, groups[0].held.size)
+        rest = run_all(_groups(unfinished, plan.chunk, workers, least), NO_LIMIT)
         return jax.tree.map(lambda whole, new: whole.at[unfinished].set(new), result, rest)
 
 
@@ -257,13 +260,14 @@ def _side_by_side(
     return parts
 
 
-def _groups(lanes: np.ndarray, chunk: int, workers: int) -> list[_Group]:
+def _groups(lanes: np.ndarray, chunk: int, workers: int, least: int = 1) -> list[_Group]:
     """Lane numbers in groups of whole chunks, as many for every worker as can be.
 
-    Arrays are of a few sizes, so that another number of lanes compiles nothing.
+    Arrays are of a few sizes, none shorter than `least`, so that another number of lanes compiles
+    nothing.
     """
     if lanes.size <= chunk:
-        size = min(chunk, 1 << (lanes.size - 1).bit_length())
+        size = min(chunk, max(least, 1 << (lanes.size - 1).bit_length()))
         return [_Group(np.resize(lanes, size), 0, lanes.size)]
     chunks = -(-lanes.size // chunk)
     rounds = -(-chunks // (workers * MOST_CHUNKS))

@@ -460,12 +460,9 @@ def test_a_lane_knows_nothing_of_its_neighbours(name, seed):
     one, other = fit_lanes(batch, clean), fit_lanes(batch, spoilt)
     assert int(other.status[bad]) == Status.invalid_data and np.isnan(other.params[bad]).all()
     rest = np.arange(len(clean)) != bad
-    # The slow are finished together: there the bits may depend on how many they are.
-    quick = rest & (np.asarray(one.n_iter) < 8)
     for field in ("params", "cov_unscaled", "scale", "deviance", "loglike", "status", "n_iter"):
         mine, theirs = (np.asarray(getattr(v, field)) for v in (one, other))
-        np.testing.assert_array_equal(mine[quick], theirs[quick], err_msg=field)
-        np.testing.assert_allclose(mine[rest], theirs[rest], rtol=1e-12, err_msg=field)
+        np.testing.assert_array_equal(mine[rest], theirs[rest], err_msg=field)
     # The same inputs give the same bits.
     again = fit_lanes(batch, clean)
     np.testing.assert_array_equal(again.params, one.params)

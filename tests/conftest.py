@@ -37,10 +37,14 @@ def reference(name: str) -> dict:
 
 
 def pytest_collection_modifyitems(config, items):
-    if x64_is_on():
-        return
-    left_out = [item for item in items if not item.get_closest_marker("dtype")]
-    items[:] = [item for item in items if item.get_closest_marker("dtype")]
+    nightly = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
+
+    def is_due(item):
+        right_precision = x64_is_on() or item.get_closest_marker("dtype")
+        return right_precision and (nightly or not item.get_closest_marker("nightly"))
+
+    left_out = [item for item in items if not is_due(item)]
+    items[:] = [item for item in items if is_due(item)]
     config.hook.pytest_deselected(items=left_out)
 
 

@@ -33,6 +33,7 @@ def terms_of(case):
 # Terms
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("typ", (2, 3))
 def test_tables_of_either_type_are_those_of_car(name, typ):
@@ -145,6 +146,7 @@ def test_a_robust_score_test_knows_neither_scale_nor_repetition():
 # Marginal effects
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", MARGINS)
 def test_marginal_effects_are_those_of_statsmodels(name):
     case, results = MARGINS[name], fitted("margins", name)
@@ -161,6 +163,7 @@ def poisson(**more):
     return jaxglm.GLM(DATA.count, DATA.X, families.Poisson(), **more).fit()
 
 
+@pytest.mark.nightly
 def test_the_median_counts_frequencies_and_the_offset():
     frequency = np.arange(len(DATA.count)) % 4
     rows = np.repeat(np.arange(len(DATA.count)), frequency)

@@ -247,6 +247,7 @@ def test_beta_regression_can_be_differentiated_in_its_precision():
     assert_slope(with_slope(numbers), PRECISION)
 
 
+@pytest.mark.nightly
 def test_lanes_may_have_parameters_of_their_own():
     precisions = np.array([2.0, 8.0, 30.0])
     family = families.from_log_prob(log_beta, precisions, support=(0, 1))
@@ -309,6 +310,7 @@ def test_com_poisson_is_the_root_of_its_score():
     close(found.loglike, jnp.sum(COUNTS * (X @ wanted) - norm + log_base(COUNTS, NU)), 1e-10)
 
 
+@pytest.mark.nightly
 def test_com_poisson_can_be_differentiated_in_its_dispersion():
     def numbers(nu):
         found = fit(X, COUNTS, com_poisson(nu, "log"))

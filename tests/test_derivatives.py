@@ -227,7 +227,13 @@ def forward(name):
     return {key: jax.tree.map(lambda v, i=i: v[i], found) for i, key in enumerate(ways)}
 
 
-@pytest.mark.parametrize("name", TABLE)
+def thinned(names):
+    """All names, of which every third is always due and the others are left to the night."""
+    marks = {True: (), False: (pytest.mark.nightly,)}
+    return [pytest.param(name, marks=marks[i % 3 == 0]) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("name", thinned(TABLE))
 def test_forward_derivatives_are_differences_of_refits(name):
     moved = set()
     for key, (values, slopes) in forward(name).items():
@@ -241,7 +247,7 @@ def test_forward_derivatives_are_differences_of_refits(name):
     assert moved | fixed == set(values)
 
 
-@pytest.mark.parametrize("name", SECOND)
+@pytest.mark.parametrize("name", thinned(SECOND))
 def test_reverse_and_second_derivatives_are_differences_of_first_ones(name):
     inputs, run = inputs_of(name), statistics(name)
     way = jax.tree.map(lambda *v: sum(v), *directions(inputs, seed=4).values())
@@ -334,7 +340,7 @@ SINGLE = ("probit", "gamma log, ml", "poisson sqrt", "negative binomial, alpha b
 
 
 @pytest.mark.dtype
-@pytest.mark.parametrize("name", SINGLE)
+@pytest.mark.parametrize("name", thinned(SINGLE))
 def test_derivatives_in_float32_hold_three_digits(name):
     random = np.random.default_rng(6)
 
@@ -374,7 +380,7 @@ JACKKNIFE = {
 }
 
 
-@pytest.mark.parametrize("name", JACKKNIFE)
+@pytest.mark.parametrize("name", thinned(JACKKNIFE))
 def test_derivatives_in_the_weights_give_the_sandwich(name):
     family, y, penalty = JACKKNIFE[name]
 

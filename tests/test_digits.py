@@ -9,6 +9,7 @@ from digits import measure
 STATED = {"plain": (4.5, 5.0, 5.0), "units": (4.5, 5.0, 5.0), "shifted": (4.0, 2.0, 5.0)}
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("family", "link"), FEW_PAIRS, ids=["-".join(p) for p in FEW_PAIRS])
 def test_single_precision_keeps_the_stated_digits(family, link):
     for design, (*digits, converged) in measure(family, link).items():

@@ -217,6 +217,7 @@ def estimate_power(y, t):
     return value, jax.vmap(pull)(jnp.eye(3))[0], converged
 
 
+@pytest.mark.nightly
 def test_tweedie_power_is_recovered_and_is_a_maximum():
     X, Y = tweedie_data()
     fits = [estimate_power(y, 0.0) for y in Y]

@@ -13,7 +13,10 @@ from conftest import reference
 import jaxglm
 from jaxglm import FitWarning, Status, families, fit, links, penalties
 
-pytestmark = pytest.mark.filterwarnings("ignore::jaxglm.frames.DomainWarning")
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.filterwarnings("ignore::jaxglm.frames.DomainWarning"),
+]
 HARD = {case["name"]: case for case in reference("r_hard")["cases"]}
 QUASI = {case["name"]: case for case in reference("r_hard")["quasi"]}
 ONE = np.ones((10, 1))

@@ -46,6 +46,7 @@ def maximized(y, mu, frequency, precision):
     return optimize.minimize(cost, [1.6, 0.1], bounds=bounds, method="Nelder-Mead", options=tight).x
 
 
+@pytest.mark.nightly
 def test_the_power_is_that_of_a_direct_search():
     X, mu, y, frequency, precision = sample()
     given = {"freq_weights": frequency, "var_weights": precision}
@@ -60,6 +61,7 @@ def test_the_power_is_that_of_a_direct_search():
     close(again.estimate_tweedie_power(mu[repeated]), power)
 
 
+@pytest.mark.nightly
 def test_at_its_own_means_the_power_is_that_of_the_joint_fit():
     X, _, y, *_ = sample()
     joint = jaxglm.GLM(y, X, families.Tweedie(None)).fit()

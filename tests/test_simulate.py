@@ -21,6 +21,8 @@ from jaxglm.simulate import (
     relative_precision,
 )
 
+pytestmark = pytest.mark.nightly
+
 KEY = jax.random.key(42)
 GAUSSIAN, BINOMIAL = families.Gaussian(), families.Binomial()
 N = 30

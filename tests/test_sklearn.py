@@ -1,6 +1,6 @@
 """The estimators keep scikit-learn's contract, and agree with its GLMs and with the array door.
 
-scikit-learn's own checks compile for many shapes: by default two estimators take them, with
+scikit-learn's own checks compile for many shapes: by default one estimator takes them, with
 HYPOTHESIS_PROFILE=nightly all.
 """
 
@@ -40,7 +40,7 @@ ESTIMATORS = [
     GeneralizedLinearRegressorCV(alphas=[0.1, 1.0], cv=3),
     NegativeBinomialRegressor(dispersion=0.5, alpha=0.1),
 ]
-CHECKED = ESTIMATORS if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else ESTIMATORS[:2]
+CHECKED = ESTIMATORS if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else ESTIMATORS[:1]
 
 
 @pytest.mark.parametrize("estimator", CHECKED, ids=lambda e: type(e).__name__)

@@ -1,6 +1,7 @@
-"""Floor 0: pandas in, pandas out: index and names of the input put back on what comes out.
+"""Floor 0: labels of rows: those of groups as integers, and pandas' index and names.
 
-pandas is imported only where its objects were given, or asked for.
+What came in with an index goes out with it. pandas is imported only where its objects were given,
+or asked for.
 """
 
 from __future__ import annotations
@@ -50,3 +51,30 @@ def _labelled(index: Any, columns: Sequence[str] | None, values: Any) -> Any:
     if values.ndim == 1:
         return pd.Series(values, index=index)
     return pd.DataFrame(values, index=index, columns=None if columns is None else list(columns))
+
+
+def is_missing(labels: np.ndarray) -> np.ndarray:
+    """Which labels are None, NaN, NaT or NA."""
+    if labels.dtype.kind == "O":
+        words = ("None", "nan", "<NA>", "NaT")
+        flags = [not isinstance(v, str) and str(v) in words for v in labels.ravel()]
+        return np.array(flags, bool).reshape(labels.shape)
+    # NaN and NaT differ from themselves.
+    return labels != labels
+
+
+def label_codes(name: str, labels: Any, present: np.ndarray) -> np.ndarray:
+    """Labels (n,) as integers 0, 1, ... in their order; raises on missing ones.
+
+    A row that is not `present` joins the first that is, whatever its label.
+    """
+    found = np.asarray(labels)
+    if found.shape != present.shape:
+        raise ValueError(f"{name}: shape {found.shape}; allowed is {present.shape}, one way.")
+    missing = is_missing(found) & present
+    if missing.any():
+        raise ValueError(f"{name}: {missing.sum()} missing (first at row {missing.argmax()}).")
+    filled = np.where(present, found, found[present.argmax()])
+    if filled.dtype == object and len({isinstance(v, str) for v in filled}) > 1:
+        raise TypeError(f"{name}: labels of different kinds; allowed are numbers, or text.")
+    return np.unique(filled, return_inverse=True)[1].reshape(-1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._progress import progress_bar
 from jaxglm._types import Array, ArrayLike
-from jaxglm.designs import Augmented, Columns, Dense, Design
+from jaxglm.designs import Augmented, Columns, Dense, Design, OneWay
 from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import Fit, as_model_family, as_penalty, prepare, solve_prepared, to_host
@@ -217,10 +218,14 @@ def _drive(
             part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 
-    with _bar(lanes, progress) as advance:
+    with progress_bar(lanes, "fit", progress) as advance:
+
+        def tell(part: Fit, limit: int) -> None:
+            if progress:
+                advance(*_count_ended(part, limit))
 
         def run_all(groups: list[_Group], limit: int) -> Fit:
-            parts = _side_by_side(run, groups, workers, len(targets), limit, advance)
+            parts = _side_by_side(run, groups, workers, len(targets), limit, tell)
             return jax.tree.map(lambda *v: v[0] if len(v) == 1 else jnp.concatenate(v), *parts)
 
         groups = _groups(np.arange(lanes), plan.chunk, workers)
@@ -234,6 +239,13 @@ def _drive(
         return jax.tree.map(lambda whole, new: whole.at[unfinished].set(new), result, rest)
 
 
+def _count_ended(part: Fit, limit: int) -> tuple[int, int]:
+    """How many lanes are done, and how many of them failed; those cut short by the limit go on."""
+    status = np.asarray(part.status)
+    ended = (status != int(Status.max_steps)) | (limit == NO_LIMIT)
+    return int(ended.sum()), int(np.sum(ended & (status != int(Status.converged))))
+
+
 def _put(dtype: Any, leaf: Any, target: Any) -> Array:
     return jax.device_put(_as_dtype(dtype, leaf), target)
 
@@ -244,7 +256,7 @@ def _side_by_side(
     workers: int,
     devices: int,
     limit: int,
-    advance: Callable[[Fit], None],
+    tell: Callable[[Fit, int], None],
 ) -> list[Fit]:
     """Run the groups from a few host threads, so that every core or device has one in hand."""
     parts = []
@@ -253,7 +265,7 @@ def _side_by_side(
         try:
             for future in pending:
                 parts.append(future.result())
-                advance(parts[-1])
+                tell(parts[-1], limit)
         finally:
             for future in pending:
                 future.cancel()
@@ -445,7 +457,10 @@ def _allowed_shapes(name: str, inputs: _Inputs, n: int, p: int) -> tuple[Any, An
         if name == "X.varying":
             k = np.shape(inputs.X.varying)[-1]
             return ((n,),), ((n,), (n, k))
-        columns = np.shape(inputs.X.shared)[-1] if name == "X.shared" else p
+        if name == "X.codes":
+            return ((n,),), ((n,),)
+        shown = {"X.shared": "shared", "X.X": "X"}
+        columns = np.shape(getattr(inputs.X, shown[name]))[-1] if name in shown else p
         return ((n, columns),), ((n, columns),)
     if field == "y":
         rows = ((n,), (n, 2)) if inputs.family.counts_trials else ((n,),)
@@ -465,30 +480,11 @@ def _design_shape(X: Any) -> tuple[int, int]:
         n, q = np.shape(X.shared)[-2:]
         varying = np.shape(X.varying)
         return n, q + (varying[-1] if len(varying) == 3 else 1)
-    array = X.X if isinstance(X, Dense) else X
+    array = X.X if isinstance(X, (Dense, OneWay)) else X
     if np.ndim(array) not in (2, 3):
         raise ValueError(f"X: shape {np.shape(array)}; allowed are (n, p) and (B, n, p).")
     n, p = np.shape(array)[-2:]
+    p += X.levels if isinstance(X, OneWay) else 0
     if 0 in (n, p):
         raise ValueError(f"X: shape {np.shape(array)}; allowed is n, p >= 1.")
     return n, p
-
-
-@contextlib.contextmanager
-def _bar(lanes: int, progress: bool) -> Iterator[Callable[[Fit], None]]:
-    """A function to call with every finished group; it moves a progress bar where one is wanted."""
-    if not progress:
-        yield lambda part: None
-        return
-    import tqdm  # an optional dependency: extra `progress`
-
-    with tqdm.tqdm(total=lanes, unit="fit") as bar:
-        failed = 0
-
-        def advance(part: Fit) -> None:
-            nonlocal failed
-            failed += int(np.sum(np.asarray(part.status) != int(Status.converged)))
-            bar.set_postfix_str(f"{failed} unfinished or failed", refresh=False)
-            bar.update(min(part.status.shape[0], lanes - bar.n))
-
-        yield advance

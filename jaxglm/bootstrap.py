@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import label_codes
 from jaxglm._types import Array, ArrayLike
 from jaxglm.batch import fit_many
 from jaxglm.designs import Design
@@ -22,7 +23,8 @@ from jaxglm.families import Family
 from jaxglm.fit import Fit
 from jaxglm.model import Problem
 from jaxglm.penalties import Penalty
-from jaxglm.solvers import IRLS, Solver, Status
+from jaxglm.solvers import IRLS, Solver
+from jaxglm.solvers.base import is_count
 
 __all__ = [
     "Model",
@@ -31,11 +33,9 @@ __all__ = [
     "draw_shares",
     "fit_parts",
     "key_parts",
-    "label_codes",
     "model_of",
     "refit",
     "require_count",
-    "tally",
 ]
 
 # Weights of so many rows and draws are held at a time (256 MiB of float64).
@@ -154,25 +154,10 @@ def refit(
     return fits.params, fits.status
 
 
-def tally(status: ArrayLike) -> dict[str, int]:
-    """How many have each status; statuses of none left out."""
-    counts = np.bincount(np.ravel(status), minlength=len(Status))
-    return {s.name: int(counts[s]) for s in Status if counts[s]}
-
-
-def require_count(name: str, value: float, least: int) -> None:
+def require_count(name: str, value: Any, least: int) -> None:
     """Raise for what is no integer of at least so much."""
-    if int(value) != value or value < least:
+    if not is_count(value, least):
         raise ValueError(f"{name}={value}: allowed are integers >= {least}.")
-
-
-def label_codes(name: str, labels: ArrayLike, present: np.ndarray) -> np.ndarray:
-    """Labels as integers 0, 1, ...; a row that is gone joins the first of the others."""
-    found = np.asarray(labels)
-    if found.shape != present.shape:
-        raise ValueError(f"{name}: shape {found.shape}; allowed is {present.shape}, one way.")
-    filled = np.where(present, found, found[present.argmax()])
-    return np.unique(filled, return_inverse=True)[1].reshape(-1)
 
 
 def draw_frequencies(

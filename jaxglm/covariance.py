@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import label_codes
 from jaxglm._types import Array, ArrayLike
 from jaxglm.dispersion import at_scale, maximum_likelihood_scale
 from jaxglm.fit import Fit, as_array
@@ -176,44 +177,28 @@ def _codes_of_labels(groups: Any, rows: Rows) -> list[tuple[Array, int]]:
     if isinstance(groups, jax.core.Tracer):
         raise ValueError("groups: traced labels need the static n_groups=... .")
     n = rows.y.shape[-1]
-    labels = as_labels(groups, n)
     present = np.ones(n, dtype=bool)
     if rows.prior is not None and not isinstance(rows.prior, jax.core.Tracer):
         present = np.asarray(rows.prior) > 0
-    columns = [_label_codes(column, present) for column in np.atleast_2d(labels.T)]
+    columns = list(np.atleast_2d(cluster_codes(groups, present).T))
     if len(columns) == 2:
         pairs = columns[0] * (columns[1].max() + 1) + columns[1]
         columns.append(np.unique(pairs, return_inverse=True)[1].reshape(-1))
     return [(jnp.asarray(codes), int(codes.max()) + 1) for codes in columns]
 
 
-def as_labels(groups: Any, n: int) -> np.ndarray:
-    """Labels of clusters (n,) or (n, 2) that can be sorted; objects become numbers or text."""
-    labels = np.asarray(as_array("groups", groups))
+def cluster_codes(groups: Any, present: np.ndarray) -> np.ndarray:
+    """Labels (n,) or (n, 2) as integers 0, 1, ..., the rows that are gone among the first.
+
+    Raises on missing labels and where there is one cluster.
+    """
+    n, labels = len(present), np.asarray(as_array("groups", groups))
     if labels.shape not in ((n,), (n, 2)):
         raise ValueError(f"groups: shape {labels.shape}; allowed are ({n},) and ({n}, 2).")
-    if labels.dtype != object:
-        return labels
-    found = list(labels.ravel())
-    absent = [v is None or str(v) in ("<NA>", "NaT", "nan", "NaN") for v in found]
-    if any(absent):
-        raise ValueError(f"groups: {sum(absent)} missing (first at row {absent.index(True)}).")
-    text = {isinstance(v, str) for v in found}
-    if len(text) > 1 or not all(np.isscalar(v) for v in found):
-        raise TypeError("groups: labels of different kinds; allowed are numbers, or text.")
-    return labels.astype(str if text == {True} else np.float64)
-
-
-def _label_codes(labels: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Labels as integers 0, 1, ...; raises on missing labels and where there is one cluster."""
-    missing = (labels != labels) & present
-    if np.any(missing):
-        raise ValueError(f"groups: {missing.sum()} missing (first at row {missing.argmax()}).")
-    if np.all(labels[present] == labels[present][:1]):
+    columns = [label_codes("groups", column, present) for column in np.atleast_2d(labels.T)]
+    if not all(column.any() for column in columns):
         raise ValueError("groups: one cluster; at least two are needed.")
-    # A missing label in a row that is gone joins the first cluster, to which it adds nothing.
-    filled = np.where(present, labels, labels[present.argmax()])
-    return np.unique(filled, return_inverse=True)[1].reshape(-1)
+    return columns[0] if labels.ndim == 1 else np.stack(columns, axis=1)
 
 
 def _codes_as_given(

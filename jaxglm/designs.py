@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
-from jaxglm._types import Array, record
+from jaxglm._labels import label_codes
+from jaxglm._types import Array, record, static
 from jaxglm.linalg import highest
 
 # Rows to a block of the sweep: eta, mu, w and the scaled block stay in cache.
@@ -36,6 +37,11 @@ class Design(abc.ABC):
     @abc.abstractmethod
     def dtype(self) -> Any:
         """The floating dtype of the products."""
+
+    @property
+    @abc.abstractmethod
+    def block_rows(self) -> int:
+        """How many rows a sweep takes at a time."""
 
     @abc.abstractmethod
     def spoiled(self) -> Array:
@@ -84,6 +90,10 @@ class Dense(Design):
     def dtype(self) -> Any:
         return self.X.dtype
 
+    @property
+    def block_rows(self) -> int:
+        return BLOCK_ROWS
+
     def spoiled(self) -> Array:
         return _spoiled(self.X)
 
@@ -125,6 +135,10 @@ class Columns(Design):
     @property
     def dtype(self) -> Any:
         return self.columns.dtype
+
+    @property
+    def block_rows(self) -> int:
+        return BLOCK_ROWS
 
     def spoiled(self) -> Array:
         return ~jnp.all(jnp.isfinite(self.columns), axis=0)
@@ -172,6 +186,10 @@ class Augmented(Design):
         return jnp.result_type(self.shared, self.varying)
 
     @property
+    def block_rows(self) -> int:
+        return BLOCK_ROWS
+
+    @property
     def _block(self) -> Array:
         return self.varying if self.varying.ndim == 2 else self.varying[:, None]
 
@@ -212,6 +230,91 @@ class Augmented(Design):
     def block(self, start: Array, size: int) -> Design:
         take = jax.lax.dynamic_slice_in_dim
         return Augmented(take(self.shared, start, size), take(self._block, start, size))
+
+
+@record
+class OneWay(Design):
+    """[X, D]: covariates, then an indicator column for each level of a factor with many levels.
+
+    X (n, q), without a constant, which the indicators add up to; codes (n,), each row's level, 0
+    to levels - 1. D is never formed: memory is n q + (q + levels)^2, where the dense design has
+    n (q + levels) numbers. `from_labels` makes the codes. A code that is none spoils its row.
+    """
+
+    X: Array
+    codes: Array
+    levels: int = static()
+
+    @classmethod
+    def from_labels(cls, X: Any, labels: Any) -> tuple[OneWay, np.ndarray]:
+        """The design of these labels (n,), and the levels (L,) in the order of their columns."""
+        labels = np.asarray(labels)
+        codes = label_codes("labels", labels, np.ones(np.shape(X)[:1], bool))
+        levels = np.unique(labels)
+        return OneWay(X, codes, levels.size), levels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        n, q = self.X.shape
+        return n, q + self.levels
+
+    @property
+    def dtype(self) -> Any:
+        return self.X.dtype
+
+    @property
+    def block_rows(self) -> int:
+        # Matrices of the order of the levels are not to be added up block by block.
+        return self.X.shape[0]
+
+    @property
+    def _level(self) -> Array:
+        # All leaves of a design have its dtype.
+        return jnp.where(self._is_code, self.codes, 0).astype(jnp.int32)
+
+    @property
+    def _is_code(self) -> Array:
+        return (self.codes >= 0) & (self.codes < self.levels) & (self.codes % 1 == 0)
+
+    def _by_level(self, v: Array) -> Array:
+        return jax.ops.segment_sum(v, self._level, self.levels)
+
+    def spoiled(self) -> Array:
+        return _spoiled(self.X) | ~self._is_code
+
+    def cleaned(self) -> Design:
+        return OneWay(_cleaned(self.X), self._level.astype(self.dtype), self.levels)
+
+    def predictor(self, beta: Array) -> Array:
+        q = self.X.shape[1]
+        return highest(beta[:q], self.X.T) + beta[q:][self._level]
+
+    def score(self, v: Array) -> Array:
+        return jnp.concatenate([highest(v, self.X), self._by_level(v)])
+
+    def gram(self, w: Array) -> Array:
+        q = self.X.shape[1]
+        # One column at a time: lanes of all of them would be large.
+        rows = [self._by_level(w * self.X[:, j]) for j in range(q)]
+        cross = jnp.asarray(rows, self.dtype).reshape(q, self.levels)
+        upper = jnp.concatenate([gram(self.X, w), cross], axis=1)
+        corner = jnp.diag(self._by_level(w))
+        return jnp.concatenate([upper, jnp.concatenate([cross.T, corner], axis=1)])
+
+    def weighted_rows(self, v: Array) -> Array:
+        member = jax.nn.one_hot(self._level, self.levels, dtype=self.dtype)
+        return v[:, None] * jnp.concatenate([self.X, member], axis=1)
+
+    def leverage(self, a: Array) -> Array:
+        q = self.X.shape[1]
+        own = jnp.sum(highest(self.X, a[:q, :q]) * self.X, axis=1)
+        cross = a[q:, :q] + a[:q, q:].T
+        across = jnp.sum(cross[self._level] * self.X, axis=1)
+        return own + across + jnp.diagonal(a)[q:][self._level]
+
+    def block(self, start: Array, size: int) -> Design:
+        take = jax.lax.dynamic_slice_in_dim
+        return OneWay(take(self.X, start, size), take(self.codes, start, size), self.levels)
 
 
 def as_design(X: Any) -> Design:
@@ -306,8 +409,8 @@ def sweep(design: Design, beta: Array, rows: Any, work: Callable[[Array, Any], A
         s, w, totals = work(design.predictor(beta), rows)
         return design.score(s), design.gram(w), totals
 
-    n = design.shape[0]
-    if n <= 2 * BLOCK_ROWS:
+    n, size = design.shape[0], design.block_rows
+    if n <= 2 * size:
         return part(design, rows)
 
     def take(start: Array, size: int) -> Any:
@@ -317,9 +420,9 @@ def sweep(design: Design, beta: Array, rows: Any, work: Callable[[Array, Any], A
         return part(design.block(start, size), jax.tree.map(cut, rows))
 
     def add(i: Array, total: Any) -> Any:
-        return jax.tree.map(jnp.add, total, take(i * BLOCK_ROWS, BLOCK_ROWS))
+        return jax.tree.map(jnp.add, total, take(i * size, size))
 
-    rest = n % BLOCK_ROWS
-    whole = n // BLOCK_ROWS
-    first = take(jnp.asarray((whole - 1) * BLOCK_ROWS), BLOCK_ROWS + rest)
+    rest = n % size
+    whole = n // size
+    first = take(jnp.asarray((whole - 1) * size), size + rest)
     return jax.lax.fori_loop(0, whole - 1, add, first)

@@ -28,7 +28,7 @@ from jaxglm.links import Identity
 from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
 from jaxglm.penalties import Penalty, Ridge
 from jaxglm.solvers import IRLS, Solver, Status
-from jaxglm.solvers.base import as_status
+from jaxglm.solvers.base import as_status, tally
 from jaxglm.solvers.scoring import eta_change
 
 __all__ = ["Fit", "Status", "fit", "prepare"]
@@ -85,8 +85,7 @@ class Fit:
 
     def tally(self) -> dict[str, int]:
         """How many lanes ended with each status, on the host; statuses of no lane left out."""
-        counts = np.bincount(np.ravel(self.status), minlength=len(Status))
-        return {status.name: int(counts[status]) for status in Status if counts[status]}
+        return tally(self.status)
 
 
 def _own_precision(v: Array) -> contextlib.AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import is_missing
 from jaxglm._special import two_sided_normal, two_sided_t
 from jaxglm._types import Array, ArrayLike, inexact
 from jaxglm.batch import fit_many
@@ -283,7 +284,7 @@ def _sort(groups: ArrayLike, n: int) -> _Grouping:
     found = np.asarray(groups)
     if found.shape != (n,):
         raise ValueError(f"groups: shape {found.shape}; X has {n} rows, so allowed is ({n},).")
-    missing = _is_missing(found)
+    missing = is_missing(found)
     if missing.any():
         raise ValueError(
             f"groups: {missing.sum()} missing labels (first at row {missing.argmax()})."
@@ -291,14 +292,6 @@ def _sort(groups: ArrayLike, n: int) -> _Grouping:
     labels, member, counts = np.unique(found, return_inverse=True, return_counts=True)
     starts = np.cumsum(counts) - counts
     return _Grouping(labels, np.argsort(member, kind="stable"), starts, counts)
-
-
-def _is_missing(labels: np.ndarray) -> np.ndarray:
-    if labels.dtype.kind == "O":
-        words = ("None", "nan", "<NA>", "NaT")
-        return np.array([not isinstance(v, str) and str(v) in words for v in labels])
-    # NaN and NaT differ from themselves.
-    return labels != labels
 
 
 def _read_rows(

@@ -36,6 +36,10 @@ class Masked(Design):
     def dtype(self) -> Any:
         return self.base.dtype
 
+    @property
+    def block_rows(self) -> int:
+        return self.base.block_rows
+
     def spoiled(self) -> Array:
         return self.base.spoiled()
 
@@ -77,6 +81,10 @@ class Mapped(Design):
     @property
     def dtype(self) -> Any:
         return self.base.dtype
+
+    @property
+    def block_rows(self) -> int:
+        return self.base.block_rows
 
     def spoiled(self) -> Array:
         return self.base.spoiled()

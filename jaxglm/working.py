@@ -440,12 +440,12 @@ def _spread_of(params: np.ndarray, status: np.ndarray) -> tuple[np.ndarray, int]
 
 
 def cluster_labels(groups: Any, present: np.ndarray, length: int) -> tuple[np.ndarray, int]:
-    """Labels for rows filled up to `length`, and the number of clusters (the fewer of two ways)."""
+    """Codes for rows filled up to `length`, and the number of clusters (the fewer of two ways)."""
     if groups is None:
         raise ValueError('cov_type="cluster": needs groups, (n,) or (n, 2).')
-    labels, n = covariance.as_labels(groups, len(present)), len(present)
-    counts = [np.unique(column[present]).size for column in np.atleast_2d(labels.T)]
-    return np.concatenate([labels, np.repeat(labels[:1], length - n, axis=0)]), min(counts)
+    codes = covariance.cluster_codes(groups, present)
+    more = np.zeros((length - len(present), *codes.shape[1:]), codes.dtype)
+    return np.concatenate([codes, more]), 1 + int(np.min(codes.max(axis=0)))
 
 
 def require_cov_type(cov_type: str) -> None:

@@ -100,6 +100,6 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="reps=1: allowed are integers >= 2"):
         results.with_covariance("bootstrap", reps=1)
     with pytest.raises(ValueError, match="one way"):
-        results.with_covariance("bootstrap", groups=np.ones((N, 2)))
+        results.with_covariance("bootstrap", groups=np.arange(2 * N).reshape(N, 2))
     with pytest.raises(ValueError, match="maxlags"):
         results.with_covariance("bootstrap", maxlags=2)

@@ -21,18 +21,21 @@ def dense_and_augmented(n=11, q=3, k=2, seed=1):
     shared, varying = random.standard_normal((n, q)), random.standard_normal((n, k))
     X = np.concatenate([shared, varying], axis=1)
     one = np.concatenate([shared, varying[:, :1]], axis=1)
+    codes = random.integers(0, 4, n)
+    by_level = np.concatenate([shared, np.eye(4)[codes]], axis=1)
     return [
         (designs.Dense(jnp.asarray(X)), X),
         (designs.Columns(jnp.asarray(X.T)), X),
         (designs.Augmented(jnp.asarray(shared), jnp.asarray(varying)), X),
         (designs.Augmented(jnp.asarray(shared), jnp.asarray(varying[:, 0])), one),
+        (designs.OneWay(jnp.asarray(shared), jnp.asarray(codes, float), 4), by_level),
     ]
 
 
 each_design = pytest.mark.parametrize(
     ("design", "X"),
     dense_and_augmented(),
-    ids=["dense", "columns", "augmented", "augmented by a vector"],
+    ids=["dense", "columns", "augmented", "augmented by a vector", "one-way"],
 )
 
 

@@ -77,6 +77,13 @@ def deviance_explained(
     return float(1.0 - full / null) if null > 0 else float(full == 0)
 
 
+def regressor_tags(self: Any) -> Any:
+    """scikit-learn's tags of a regressor with a `family`, whose support may be positive."""
+    tags = RegressorMixin.__sklearn_tags__(self)
+    tags.target_tags.positive_only = as_family(self.family).support.low >= 0
+    return tags
+
+
 class GeneralizedLinearRegressor(RegressorMixin, BaseEstimator):
     """A generalized linear model as a regressor; `alpha` = 0 is maximum likelihood.
 
@@ -108,15 +115,12 @@ class GeneralizedLinearRegressor(RegressorMixin, BaseEstimator):
     ) -> GeneralizedLinearRegressor:
         """Estimate the coefficients; sample_weight (n,) are precisions, 0 leaves a row out."""
         data = _read(self, X, y, sample_weight, offset)
-        return _learn(self, _family_of(self.family, self.link), data, self.alpha)
+        return _learn(self, _task(self, self.family, data), self.alpha)
 
     predict = means
     score = deviance_explained
 
-    def __sklearn_tags__(self) -> Any:
-        tags = RegressorMixin.__sklearn_tags__(self)
-        tags.target_tags.positive_only = as_family(self.family).support.low >= 0
-        return tags
+    __sklearn_tags__ = regressor_tags
 
 
 class GeneralizedLinearRegressorCV(RegressorMixin, BaseEstimator):
@@ -150,25 +154,22 @@ class GeneralizedLinearRegressorCV(RegressorMixin, BaseEstimator):
     ) -> GeneralizedLinearRegressorCV:
         """Choose alpha and fit with it; arguments as of `GeneralizedLinearRegressor.fit`."""
         data = _read(self, X, y, sample_weight, offset)
-        family = _family_of(self.family, self.link)
+        task = _task(self, self.family, data)
         alphas = np.logspace(-4, 1, 20) if self.alphas is None else np.asarray(list(self.alphas))
         for alpha in alphas.tolist():
             _check_alpha(alpha)
         folds = [test for _, test in check_cv(self.cv).split(data.X, data.y)]
-        self.alphas_, self.deviance_path_ = alphas, _held_out(self, family, data, alphas, folds)
+        self.alphas_, self.deviance_path_ = alphas, _held_out(self, task, alphas, folds)
         mean = np.nanmean(
             np.where(np.isfinite(self.deviance_path_), self.deviance_path_, np.inf), 1
         )
         self.alpha_ = float(alphas[int(np.argmin(mean))])
-        return _learn(self, family, data, self.alpha_)
+        return _learn(self, task, self.alpha_)
 
     predict = means
     score = deviance_explained
 
-    def __sklearn_tags__(self) -> Any:
-        tags = RegressorMixin.__sklearn_tags__(self)
-        tags.target_tags.positive_only = as_family(self.family).support.low >= 0
-        return tags
+    __sklearn_tags__ = regressor_tags
 
 
 class NegativeBinomialRegressor(RegressorMixin, BaseEstimator):
@@ -199,7 +200,7 @@ class NegativeBinomialRegressor(RegressorMixin, BaseEstimator):
     ) -> NegativeBinomialRegressor:
         """Estimate the coefficients and the dispersion."""
         data = _read(self, X, y, sample_weight, offset)
-        _learn(self, _family_of(NegativeBinomial(self.dispersion), self.link), data, self.alpha)
+        _learn(self, _task(self, NegativeBinomial(self.dispersion), data), self.alpha)
         self.dispersion_ = float(self.family_.alpha)
         return self
 
@@ -247,7 +248,7 @@ class GLMClassifier(ClassifierMixin, BaseEstimator):
             )
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
         data = _Data(X, encoder.transform(y).astype(float), weight, _offset(offset, len(X)))
-        _learn(self, _family_of(Binomial(), self.link), data, self.alpha)
+        _learn(self, _task(self, Binomial(), data), self.alpha)
         self.coef_, self.intercept_ = self.coef_[None], np.atleast_1d(self.intercept_)
         return self
 
@@ -287,6 +288,14 @@ class _Coordinates(NamedTuple):
     penalised: np.ndarray  # 1 for columns that the penalty shrinks, 0 for the intercept
 
 
+class _Task(NamedTuple):
+    """What is fitted: to which data, in which coordinates."""
+
+    family: Family
+    data: _Data
+    at: _Coordinates
+
+
 def _read(estimator: Any, X: Any, y: Any, sample_weight: Any, offset: Any) -> _Data:
     X, y = validate_data(estimator, X, y, dtype=np.float64, y_numeric=True)
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -302,9 +311,11 @@ def _offset(offset: Any, n: int) -> np.ndarray | None:
     return np.broadcast_to(found, (n,))
 
 
-def _family_of(family: Any, link: Link | None) -> Family:
-    found = as_family(family)
-    return found if link is None else dataclasses.replace(found, link=link)
+def _task(estimator: Any, family: Any, data: _Data) -> _Task:
+    family, link = as_family(family), estimator.link
+    family = family if link is None else dataclasses.replace(family, link=link)
+    _check_response(family, data)
+    return _Task(family, data, _coordinates(data, estimator.fit_intercept))
 
 
 def _check_alpha(alpha: Any) -> None:
@@ -346,23 +357,23 @@ def _coordinates(data: _Data, intercept: bool) -> _Coordinates:
     return _Coordinates(design, centre, basis, penalised)
 
 
-def _learn(estimator: Any, family: Family, data: _Data, alpha: float) -> Any:
+def _learn(estimator: Any, task: _Task, alpha: float) -> Any:
     """Fit, and set what a fitted estimator has."""
     _check_alpha(alpha)
-    _check_response(family, data)
-    at = _coordinates(data, estimator.fit_intercept)
+    weight, at = task.data.weight, task.at
     # A column of zeros needs a penalty to have a solution.
     least = 0.0 if at.basis.any() or estimator.fit_intercept else 1.0
-    fitted = _fitted(estimator, family, data, at, max(least, alpha * data.weight.sum()))
+    fitted = _fitted(estimator, task, max(least, alpha * weight.sum()))
     status = Status(int(fitted.status))
     if status == Status.separated:
-        least = FAINT * float(data.weight @ np.mean(at.design**2, axis=1))
-        fitted = _fitted(estimator, family, data, at, max(least, alpha * data.weight.sum()))
+        least = FAINT * float(weight @ np.mean(at.design**2, axis=1))
+        fitted = _fitted(estimator, task, max(least, alpha * weight.sum()))
     _put(estimator, fitted, at, status)
     return estimator
 
 
-def _fitted(estimator: Any, family: Family, data: _Data, at: _Coordinates, strength: float) -> Fit:
+def _fitted(estimator: Any, task: _Task, strength: float) -> Fit:
+    family, data, at = task
     with float64():
         return fit(
             at.design,
@@ -388,11 +399,10 @@ def _put(estimator: Any, fitted: Fit, at: _Coordinates, status: Status) -> None:
 
 
 def _held_out(
-    estimator: Any, family: Family, data: _Data, alphas: np.ndarray, folds: list[np.ndarray]
+    estimator: Any, task: _Task, alphas: np.ndarray, folds: list[np.ndarray]
 ) -> np.ndarray:
     """Mean deviances (k, folds) of rows left out, for each penalty: all fits in one batch."""
-    _check_response(family, data)
-    at = _coordinates(data, estimator.fit_intercept)
+    family, data, at = task
     left = np.zeros((len(folds), len(data.y)), dtype=bool)
     for fold, rows in zip(left, folds, strict=True):
         fold[rows] = True

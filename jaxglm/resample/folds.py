@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import label_codes
 from jaxglm._types import Array, ArrayLike
-from jaxglm.bootstrap import HELD, Model, as_key, fit_parts, label_codes, model_of, require_count
-from jaxglm.bootstrap import tally as tally_of
+from jaxglm.bootstrap import HELD, Model, as_key, fit_parts, model_of, require_count
 from jaxglm.families import Family
 from jaxglm.fit import Fit
 from jaxglm.frames import float64
@@ -19,6 +19,7 @@ from jaxglm.lanes import has_inference
 from jaxglm.model import Problem
 from jaxglm.resample.refits import require_valid
 from jaxglm.solvers import IRLS, Solver
+from jaxglm.solvers.base import tally
 
 __all__ = ["CrossValidation", "assign_folds", "cross_validate"]
 
@@ -70,7 +71,7 @@ class CrossValidation:
 
     def tally(self) -> dict[str, int]:
         """How many fits ended with each status."""
-        return tally_of(self.status)
+        return tally(self.status)
 
     def _of(self, score: str) -> np.ndarray:
         if score not in self.scores:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import label_codes
 from jaxglm._types import REAL, ArrayLike
-from jaxglm.bootstrap import HELD, Model, as_key, label_codes, model_of, require_count, tally
+from jaxglm.bootstrap import HELD, Model, as_key, model_of, require_count
 from jaxglm.designs import Augmented
 from jaxglm.families import Family
 from jaxglm.fit import Fit, to_host
@@ -20,6 +21,7 @@ from jaxglm.lanes import has_inference
 from jaxglm.penalties import Penalty
 from jaxglm.resample.refits import require_valid
 from jaxglm.solvers import IRLS, Solver
+from jaxglm.solvers.base import tally
 
 __all__ = ["PermutationTest", "draw_permutations", "permutation_test"]
 

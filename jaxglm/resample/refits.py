@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import label_codes
 from jaxglm._types import ArrayLike
 from jaxglm.bootstrap import (
     HELD,
@@ -20,10 +21,8 @@ from jaxglm.bootstrap import (
     draw_shares,
     fit_parts,
     key_parts,
-    label_codes,
     model_of,
     require_count,
-    tally,
 )
 from jaxglm.covariance import estimating_rows
 from jaxglm.families import Family
@@ -35,6 +34,7 @@ from jaxglm.penalties import Penalty
 from jaxglm.prediction import simulate
 from jaxglm.resample import intervals
 from jaxglm.solvers import IRLS, Solver
+from jaxglm.solvers.base import tally
 
 __all__ = ["Bootstrap", "Jackknife", "bootstrap", "jackknife"]
 

@@ -6,12 +6,11 @@ can be drawn and analysed alone.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._progress import progress_bar
 from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.batch import fit_many
-from jaxglm.bootstrap import as_key, require_count, tally
+from jaxglm.bootstrap import as_key, require_count
 from jaxglm.covariance import heteroscedastic
 from jaxglm.families import Family
 from jaxglm.fit import Fit, prepare
@@ -33,6 +33,7 @@ from jaxglm.penalties import Penalty
 from jaxglm.prediction import simulate
 from jaxglm.simulate.summaries import Measure, performance
 from jaxglm.solvers import IRLS, Solver
+from jaxglm.solvers.base import tally
 
 __all__ = ["Analysis", "Estimand", "Sample", "Study", "StudyResults", "draw_response"]
 
@@ -186,31 +187,32 @@ class Study:
         key, place = as_key(key), None if folder is None else Path(folder)
         if place is not None:
             _claim(place, self._description(key))
-        with _bar(len(self.cells) * self.reps, progress) as advance:
+        with progress_bar(len(self.cells) * self.reps, "data set", progress) as advance:
             parts = [self._run_cell(key, place, cell, advance) for cell in range(len(self.cells))]
         whole = {name: _joined([[p[name] for p in row] for row in parts]) for name in self.analyses}
         return StudyResults(self, whole)
 
     @float64()
     def _run_cell(
-        self, key: Array, place: Path | None, cell: int, advance: Callable[..., None]
+        self, key: Array, place: Path | None, cell: int, advance: Callable[[int, int], None]
     ) -> list[dict[str, Outcome]]:
         """The chunks of a cell, from their files, or computed and put there."""
         draw, parts = _drawer(self, cell), []
         for first in range(0, self.reps, self.chunk):
+            count = min(self.chunk, self.reps - first)
             file = None if place is None else place / f"cell{cell:05d}-{first:09d}.npz"
             if file is not None and file.exists():
                 found = _read(file, list(self.analyses))
             else:
                 # Always of one size: a shorter last chunk would compile anew.
                 numbers = np.arange(first, first + min(self.chunk, self.reps))
-                count = min(self.chunk, self.reps - first)
                 found = self.analyse(draw(key, numbers))
                 found = {k: Outcome(*(v[:count] for v in one)) for k, one in found.items()}
                 if file is not None:
                     _write(file, found)
             parts.append(found)
-            advance(found)
+            failed = sum(int(np.sum(~one.sound)) for one in found.values())
+            advance(count, failed)
         return parts
 
     def _description(self, key: Array) -> dict[str, Any]:
@@ -374,23 +376,3 @@ def _read(file: Path, names: list[str]) -> dict[str, Outcome]:
             name: Outcome(*(held[f"{i}.{field}"] for field in Outcome._fields))
             for i, name in enumerate(names)
         }
-
-
-@contextlib.contextmanager
-def _bar(total: int, progress: bool) -> Iterator[Callable[[dict[str, Outcome]], None]]:
-    """A function to call with every finished chunk."""
-    if not progress:
-        yield lambda found: None
-        return
-    import tqdm  # an optional dependency: extra `progress`
-
-    with tqdm.tqdm(total=total, unit="data set") as bar:
-        failed = 0
-
-        def advance(found: dict[str, Outcome]) -> None:
-            nonlocal failed
-            failed += sum(int(np.sum(~one.sound)) for one in found.values())
-            bar.set_postfix_str(f"{failed} failed fits", refresh=False)
-            bar.update(len(next(iter(found.values())).sound))
-
-        yield advance

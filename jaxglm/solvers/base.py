@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._types import Array
+from jaxglm._types import Array, ArrayLike
 from jaxglm.model import Problem
 
 RUNNING = -1
@@ -139,10 +139,16 @@ def is_tolerance(tol: Any) -> bool:
     return tol is None or (isinstance(tol, numbers.Real) and bool(0 < tol < 1))
 
 
-def is_count(value: Any) -> bool:
-    """Whether value is a whole number >= 1."""
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether value is a whole number of at least so much."""
     real = isinstance(value, numbers.Real) and bool(np.isfinite(value))
-    return real and int(value) == value and value >= 1
+    return real and int(value) == value and value >= least
+
+
+def tally(status: ArrayLike) -> dict[str, int]:
+    """How many fits ended with each status, on the host; statuses of none left out."""
+    counts = np.bincount(np.ravel(status), minlength=len(Status))
+    return {s.name: int(counts[s]) for s in Status if counts[s]}
 
 
 def as_status(code: Status | int) -> Array:

@@ -10,7 +10,7 @@ The package is a staircase; a module imports only from the floors below it.
     5  solvers                       status, the one loop, IRLS, Newton, optax
     6  implicit, dispersion, joint   the derivative of a root; phi; alpha, variance power
     7  fit                           fit(X, y, family) -> Fit, pure: the waist
-    8  batch, submodels              fit_many; coefficients held or bound by equations
+    8  lane_arguments, batch, submodels  fit_many; coefficients held or bound by equations
     9  covariance, diagnostics, inference, intervals, anova, prediction, lanes, scans
     10 frames, results, door         GLM(endog, exog, family).fit() -> GLMResults
     11 resample, simulate, datasets  resampling; simulation studies; small public data sets
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from jaxglm.frames import DomainWarning, FitWarning
     from jaxglm.interfaces.formula import glm
     from jaxglm.results import GLMResults
+    from jaxglm.summaries import summary_col
 
 __version__ = "0.1.0"
 
@@ -48,6 +49,7 @@ __all__ = [
     "links",
     "penalties",
     "solvers",
+    "summary_col",
 ]
 
 # The upper floors load when they are first asked for: who fits batches does not wait for them.
@@ -57,6 +59,7 @@ _UPPER = {
     "GLMResults": "results",
     "FitWarning": "frames",
     "DomainWarning": "frames",
+    "summary_col": "summaries",
 }
 
 

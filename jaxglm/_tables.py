@@ -49,34 +49,39 @@ class Table:
         """The alignment of each column: as given, else names left and numbers right."""
         return self.alignment or "l" + "r" * (len(self.headers or self.rows[0]) - 1)
 
+    @property
+    def lines(self) -> list[list[str]]:
+        """The headers, blank if there are none, then the rows, line breaks in cells as spaces."""
+        lines = [self.headers or [""] * len(self.sides), *self.rows]
+        return [[" ".join(cell.split()) for cell in line] for line in lines]
+
     def widths(self) -> list[int]:
         """The longest cell of each column."""
-        lines = [self.headers or [""] * len(self.sides), *self.rows]
-        return [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return [max(map(len, column)) for column in zip(*self.lines, strict=True)]
 
     def as_text(self, width: int = WIDTH) -> str:
         """The table between double rules, spread over at least `width` characters."""
         own = self.widths()
         widths = _spread(own, self.sides, width)
-        lines = [_text_line(row, own, widths, self.sides) for row in self.rows]
-        wide, headed = sum(widths), [self.headers] if self.headers else []
-        head = [_text_line(row, own, widths, self.sides) + "\n" + "-" * wide for row in headed]
+        head, *lines = [_text_line(row, own, widths, self.sides) for row in self.lines]
+        wide = sum(widths)
+        heads = [head, "-" * wide] if self.headers else []
         title = [self.title.center(wide)] if self.title else []
-        return "\n".join([*title, "=" * wide, *head, *lines, "=" * wide, *self.footers])
+        return "\n".join([*title, "=" * wide, *heads, *lines, "=" * wide, *self.footers])
 
     def as_html(self) -> str:
         """A `<table>`, every cell escaped."""
+        head, *rows = self.lines
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
-        body = "\n".join(_html_row(row, self.sides, "td") for row in self.rows)
+        body = "\n".join(_html_row(row, self.sides, "td") for row in rows)
         feet = "".join(f"<p>{html.escape(line)}</p>" for line in self.footers)
-        head = _html_row(self.headers, self.sides, "th") if self.headers else ""
-        return f"<table>{caption}\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>{feet}"
+        heads = _html_row(head, self.sides, "th") if self.headers else ""
+        return f"<table>{caption}\n<thead>{heads}</thead>\n<tbody>\n{body}\n</tbody></table>{feet}"
 
     def as_markdown(self) -> str:
         """A pipe table; Markdown has none without a header, so that may be blank."""
         marks = {"l": ":--", "r": "--:", "c": ":-:"}
-        lines = [self.headers or [""] * len(self.sides), *self.rows]
-        head, *rows = [[_plain_markdown(cell) for cell in row] for row in lines]
+        head, *rows = [[_plain_markdown(cell) for cell in row] for row in self.lines]
         title = [f"**{_plain_markdown(self.title)}**", ""] if self.title else []
         table = [
             "| " + " | ".join(row) + " |" for row in [head, [marks[s] for s in self.sides], *rows]
@@ -85,11 +90,11 @@ class Table:
 
     def as_latex(self) -> str:
         """A `tabular`, special characters escaped."""
-        lines = [_latex_row(row) for row in self.rows]
-        head = [_latex_row(self.headers), r"\hline"] if self.headers else []
+        head, *lines = [_latex_row(line) for line in self.lines]
+        heads = [head, r"\hline"] if self.headers else []
         begin = rf"\begin{{tabular}}{{{self.sides}}}"
         title = [_plain_latex(self.title), ""] if self.title else []
-        body = [*title, begin, r"\hline", *head, *lines, r"\hline", r"\end{tabular}"]
+        body = [*title, begin, r"\hline", *heads, *lines, r"\hline", r"\end{tabular}"]
         return "\n".join([*body, *["\n" + _plain_latex(line) for line in self.footers]])
 
     def __str__(self) -> str:
@@ -115,7 +120,8 @@ class Summary:
             if set(lines[-1]) == {"="} and set(fresh[0]) == {"="}:
                 lines[-1] = max(lines[-1], fresh.pop(0), key=len)
             lines += fresh
-        return "\n".join([*lines, *_numbered(self.notes)])
+        notes = ["", *_numbered(self.notes)] if self.notes else []
+        return "\n".join([*lines, *notes])
 
     def as_html(self) -> str:
         """The title as a heading, one `<table>` a block."""
@@ -160,7 +166,7 @@ def _colon(name: str) -> str:
 
 
 def _numbered(notes: Sequence[str]) -> list[str]:
-    return ["", "Notes:", *[f"[{i}] {note}" for i, note in enumerate(notes, 1)]] if notes else []
+    return ["Notes:", *[f"[{i}] {note}" for i, note in enumerate(notes, 1)]] if notes else []
 
 
 def _spread(widths: list[int], sides: str, width: int) -> list[int]:
@@ -189,7 +195,7 @@ def _html_row(cells: Sequence[str], sides: str, tag: str) -> str:
 
 
 def _plain_markdown(cell: str) -> str:
-    return re.sub(r"([\\|*_`<>\[\]])", r"\\\1", cell)
+    return re.sub(r"([\\|*_`~$&<>\[\]])", r"\\\1", cell)
 
 
 def _plain_latex(cell: str) -> str:
@@ -197,4 +203,5 @@ def _plain_latex(cell: str) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_plain_latex, cells)) + r" \\"
+    # After the \\ of the row above, an asterisk would be a command's.
+    return re.sub(r"^\*", "{*}", " & ".join(map(_plain_latex, cells))) + r" \\"

@@ -10,9 +10,9 @@ finished among themselves, so that a bad lane does not hold up its neighbours.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -23,10 +23,20 @@ import numpy as np
 
 from jaxglm._progress import progress_bar
 from jaxglm._types import Array, ArrayLike
-from jaxglm.designs import Augmented, Columns, Dense, Design, OneWay
-from jaxglm.dispersion import Dispersion, as_dispersion
+from jaxglm.designs import Columns, Design
+from jaxglm.dispersion import Dispersion
 from jaxglm.families import Family
-from jaxglm.fit import Fit, as_model_family, as_penalty, prepare, solve_prepared, to_host
+from jaxglm.fit import Fit, prepare, solve_prepared
+from jaxglm.lane_arguments import (
+    Inputs,
+    as_arrays,
+    as_dtype,
+    as_precision,
+    design_shape,
+    dtype_of,
+    fill_rows,
+    find_lanes,
+)
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.solvers.base import is_count
@@ -43,21 +53,6 @@ MOST_CHUNKS = 64
 NO_LIMIT = np.iinfo(np.int32).max
 # Elements of the largest array below which a batch takes less time than a compilation.
 FILLED_ELEMENTS = 2**20
-
-
-class _Inputs(NamedTuple):
-    """All arguments that lanes may share or not, as one pytree."""
-
-    X: Any
-    y: Any
-    family: Family
-    offset: Any
-    var_weights: Any
-    freq_weights: Any
-    n_trials: Any
-    penalty: Penalty | None
-    dispersion: Dispersion
-    start: Any
 
 
 class _Plan(NamedTuple):
@@ -105,22 +100,22 @@ def fit_many(
     `grad`, `vmap`) lanes go through `jax.lax.map` in chunks, and the result can be differentiated.
     Raises for shapes that do not fit, naming the argument.
     """
-    inputs = _Inputs(
+    inputs = Inputs(
         X, y, family, offset, var_weights, freq_weights, n_trials, penalty, Dispersion(), start
     )
     # An operation inside a trace gives a tracer even if all the arguments are concrete.
     leaves = [*jax.tree.leaves(inputs), jnp.zeros(())]
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    dtype = dtype_of(X, y) if dtype is None else _as_precision(dtype)
+    dtype = dtype_of(X, y) if dtype is None else as_precision(dtype)
     scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
     with scope:
-        inputs = _as_arrays(inputs, scale, dtype, host=not traced)
-        n, p = _design_shape(inputs.X)
-        lanes, mapped = _find_lanes(inputs, n, p)
-        chunk = lanes_at_once(chunk_size, n, lanes, dtype, p if mapped[0] else 0)
+        inputs = as_arrays(inputs, scale, dtype, host=not traced)
+        n, p = design_shape(inputs.X)
+        lanes, mapped = find_lanes(inputs, n, p)
+        chunk = lanes_at_once(chunk_size, (n, p), lanes, dtype, own=mapped[0])
         if not traced and max(map(np.size, jax.tree.leaves(inputs))) < FILLED_ELEMENTS:
-            inputs = _fill_rows(inputs, n)
-            lanes, mapped = _find_lanes(inputs, *_design_shape(inputs.X))
+            inputs = fill_rows(inputs, n)
+            lanes, mapped = find_lanes(inputs, *design_shape(inputs.X))
         leaves, treedef = jax.tree.flatten(inputs)
         plan = _Plan(treedef, mapped, chunk, solver, cov)
         if traced:
@@ -135,7 +130,7 @@ def _fit_lane(plan: _Plan, own: list[Array], shared: list[Array], limit: Array |
     """One lane, from its own leaves and those that all share."""
     mine, common = iter(own), iter(shared)
     leaves = [next(mine) if m else next(common) for m in plan.mapped]
-    inputs: _Inputs = jax.tree.unflatten(plan.treedef, leaves)
+    inputs: Inputs = jax.tree.unflatten(plan.treedef, leaves)
     if plan.mapped[0] and not isinstance(inputs.X, Design):
         inputs = inputs._replace(X=Columns(inputs.X.T))
     problem, invalid = prepare(
@@ -226,7 +221,7 @@ def _drive(
 
         def run_all(groups: list[_Group], limit: int) -> Fit:
             parts = _side_by_side(run, groups, workers, len(targets), limit, tell)
-            return jax.tree.map(lambda *v: v[0] if len(v) == 1 else jnp.concatenate(v), *parts)
+            return next(parts) if len(groups) == 1 else _joined(parts, groups)
 
         groups = _groups(np.arange(lanes), plan.chunk, workers)
         result = run_all(groups, FIRST_LIMIT)
@@ -236,7 +231,7 @@ def _drive(
         # In chunks as long as the first, however few: a lane's bits then depend on no other.
         least = min(plan.chunk, groups[0].held.size)
         rest = run_all(_groups(unfinished, plan.chunk, workers, least), NO_LIMIT)
-        return jax.tree.map(lambda whole, new: whole.at[unfinished].set(new), result, rest)
+        return _put_lanes(result, rest, jnp.asarray(unfinished))
 
 
 def _count_ended(part: Fit, limit: int) -> tuple[int, int]:
@@ -247,7 +242,7 @@ def _count_ended(part: Fit, limit: int) -> tuple[int, int]:
 
 
 def _put(dtype: Any, leaf: Any, target: Any) -> Array:
-    return jax.device_put(_as_dtype(dtype, leaf), target)
+    return jax.device_put(as_dtype(dtype, leaf), target)
 
 
 def _side_by_side(
@@ -257,19 +252,42 @@ def _side_by_side(
     devices: int,
     limit: int,
     tell: Callable[[Fit, int], None],
-) -> list[Fit]:
+) -> Iterator[Fit]:
     """Run the groups from a few host threads, so that every core or device has one in hand."""
-    parts = []
     with ThreadPoolExecutor(min(workers, len(groups))) as pool:
-        pending = [pool.submit(run, group, i % devices, limit) for i, group in enumerate(groups)]
+        pending = deque(pool.submit(run, one, i % devices, limit) for i, one in enumerate(groups))
         try:
-            for future in pending:
-                parts.append(future.result())
-                tell(parts[-1], limit)
+            while pending:
+                part = pending.popleft().result()
+                tell(part, limit)
+                yield part
         finally:
             for future in pending:
                 future.cancel()
-    return parts
+
+
+def _joined(parts: Iterator[Fit], groups: list[_Group]) -> Fit:
+    """The lanes of all groups, each put in its place as it comes: no two copies are held."""
+    *starts, lanes = np.cumsum([0, *(group.count for group in groups)]).tolist()
+
+    def room(v: Array) -> Array:
+        return jnp.zeros((lanes, *v.shape[1:]), v.dtype, device=v.sharding)
+
+    whole = None
+    for start, part in zip(starts, parts, strict=True):
+        whole = _put_run(jax.tree.map(room, part) if whole is None else whole, part, start)
+    return whole
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put_run(whole: Fit, part: Fit, start: Array) -> Fit:
+    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
+    return jax.tree.map(put, whole, part)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _put_lanes(whole: Fit, part: Fit, lanes: Array) -> Fit:
+    return jax.tree.map(lambda v, new: v.at[lanes].set(new), whole, part)
 
 
 def _groups(lanes: np.ndarray, chunk: int, workers: int, least: int = 1) -> list[_Group]:
@@ -309,11 +327,12 @@ def _take(leaf: Any, lanes: np.ndarray) -> Any:
 
 
 def lanes_at_once(
-    chunk_size: int | None, n: int, lanes: int, dtype: Any, own_columns: int = 0
+    chunk_size: int | None, shape: tuple[int, int], lanes: int, dtype: Any, *, own: bool = False
 ) -> int:
     """The lanes of a chunk: as asked, or as many as a device likes to have in hand.
 
-    A shared design serves many lanes at once, a lane's own columns must fit beside its rows.
+    A shared design (n, p) serves many lanes at once, a lane's `own` must fit beside its rows; so
+    must Gram matrices, which may take what eight row quantities do.
     """
     if chunk_size is not None:
         if not is_count(chunk_size):
@@ -321,170 +340,8 @@ def lanes_at_once(
         return min(int(chunk_size), lanes)
     on_cpu = jax.default_backend() == "cpu"
     elements = (CPU_BYTES if on_cpu else ACCELERATOR_BYTES) // np.dtype(dtype).itemsize
+    n, p = shape
+    each = max(n * max(1.0, p / 2 if own else 1.0), p * p / 8)
     # A power of two, so that neighbouring problem sizes choose alike.
-    fitting = int(elements / (n * max(1.0, own_columns / 2))).bit_length() - 1
-    return 1 << max(0 if own_columns else 3, fitting)
-
-
-def _fill_rows(inputs: _Inputs, n: int) -> _Inputs:
-    """Rows of weight 0 up to a common length, so that nearly as many rows compile nothing."""
-    more, X = common_length(n) - n, inputs.X
-    if more == 0 or (isinstance(X, Design) and not isinstance(X, (Dense, Augmented))):
-        return inputs
-
-    def fill(leaf: Any, axis: int) -> Any:
-        module = jnp if isinstance(leaf, jax.Array) else np
-        return module.pad(leaf, [(0, more if k == axis else 0) for k in range(np.ndim(leaf))])
-
-    def fill_row(leaf: Any) -> Any:
-        return leaf if np.ndim(leaf) == 0 else fill(leaf, np.ndim(leaf) - 1)
-
-    y, frequency = inputs.y, inputs.freq_weights
-    if isinstance(X, Augmented):
-        # The rows of lanes follow their number; a column that is shared has nothing before them.
-        own = min(1, np.ndim(X.varying) - 1)
-        X = Augmented(fill(X.shared, np.ndim(X.shared) - 2), fill(X.varying, own))
-    else:
-        X = jax.tree.map(lambda v: fill(v, np.ndim(v) - 2), X)
-    paired = inputs.family.counts_trials and np.shape(y)[-2:] == (n, 2)
-    if np.ndim(frequency) == 0:
-        one = np.ones(n)
-        frequency = one if frequency is None else one * frequency
-    rows = {name: getattr(inputs, name) for name in ("offset", "var_weights", "n_trials")}
-    return inputs._replace(
-        X=X,
-        y=fill(y, np.ndim(y) - 2) if paired else fill_row(y),
-        freq_weights=fill_row(frequency),
-        **{name: None if v is None else fill_row(v) for name, v in rows.items()},
-    )
-
-
-def common_length(n: int) -> int:
-    """n rounded up to one of sixteen lengths an octave."""
-    step = 1 << max(0, n.bit_length() - 5)
-    return -(-n // step) * step
-
-
-def dtype_of(*data: Any) -> Any:
-    """float64 for host data, the arrays' own dtype, at least float32, for `jax.Array`."""
-    leaves = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
-    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(np.float32, *floating) if floating else np.dtype(np.float64)
-
-
-def _as_precision(dtype: Any) -> Any:
-    if dtype not in (np.float32, np.float64, "float32", "float64"):
-        raise ValueError(f"dtype={dtype!r}: allowed are None, float32 and float64.")
-    return np.dtype(dtype)
-
-
-def _as_arrays(inputs: _Inputs, scale: Any, dtype: Any, host: bool) -> _Inputs:
-    """All leaves as arrays, on the host where they came from it.
-
-    There data keep their own dtype, and widen group by group: genotypes may be small integers.
-    """
-    convert = partial(_as_dtype, dtype)
-
-    def data(name: str, value: Any) -> Any:
-        return to_host(name, value) if host else convert(to_host(name, value))
-
-    def array(name: str) -> Any:
-        value = getattr(inputs, name)
-        return None if value is None else data(name, value)
-
-    X = inputs.X
-    X = jax.tree.map(partial(data, "X"), X) if isinstance(X, Design) else data("X", X)
-    family = as_model_family(inputs.family)
-    rows = {name: array(name) for name in ("y", *_ROW_ARGUMENTS, "start")}
-    bare = family.counts_trials and rows["n_trials"] is None
-    if host and bare and _is_binary(rows["y"], _design_shape(X)[0]):
-        family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
-    return _Inputs(
-        X=X,
-        family=jax.tree.map(convert, family),
-        penalty=jax.tree.map(convert, as_penalty(inputs.penalty)),
-        dispersion=jax.tree.map(convert, as_dispersion(scale, dtype)),
-        **rows,
-    )
-
-
-def _as_dtype(dtype: Any, leaf: Any) -> Any:
-    return leaf.astype(dtype) if isinstance(leaf, jax.Array) else np.asarray(leaf, dtype)
-
-
-_ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
-
-
-def _is_binary(y: Any, n: int) -> bool:
-    """Whether y holds single responses, all 0 or 1, and not (success, failure) counts."""
-    lanes = y if np.ndim(y) > 1 else y[None]
-    # Some lanes at a time: the comparisons of a million would take more memory than the fits.
-    parts = (lanes[k : k + 2**20 // n + 1] for k in range(0, len(lanes), 2**20 // n + 1))
-    return np.shape(y)[-1] == n and all(bool(((v == 0) | (v == 1)).all()) for v in parts)
-
-
-def _find_lanes(inputs: _Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:
-    """B, and for every leaf of `inputs` whether it has the lane axis."""
-    lanes: dict[str, int] = {}
-    mapped = []
-    for field, value in zip(_Inputs._fields, inputs, strict=True):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
-            shape, name = np.shape(leaf), field + jax.tree_util.keystr(path)
-            alone, in_lanes = _allowed_shapes(name, inputs, n, p)
-            own = shape not in alone
-            if own and (not shape or shape[1:] not in in_lanes):
-                options = ", ".join([*map(str, alone), *(str(("B", *s)) for s in in_lanes)])
-                options = options.replace("'B'", "B")
-                raise ValueError(f"{name}: shape {shape}; allowed are {options}, X being {(n, p)}.")
-            mapped.append(own)
-            if own:
-                lanes[name] = shape[0]
-    if not lanes:
-        raise ValueError("fit_many: no argument has a lane axis B; use fit for a single model.")
-    if 0 in lanes.values():
-        raise ValueError(
-            f"fit_many: no lanes (B = 0) in {', '.join(lanes)}; at least one is needed."
-        )
-    if len(set(lanes.values())) > 1:
-        raise ValueError(f"fit_many: arguments differ in their number of lanes B: {lanes}.")
-    return next(iter(lanes.values())), tuple(mapped)
-
-
-def _allowed_shapes(name: str, inputs: _Inputs, n: int, p: int) -> tuple[Any, Any]:
-    """The shapes of a leaf that is shared, and of one lane of a leaf that is not."""
-    field = name.split(".")[0].split("[")[0]
-    if field == "X":
-        if name == "X.varying":
-            k = np.shape(inputs.X.varying)[-1]
-            return ((n,),), ((n,), (n, k))
-        if name == "X.codes":
-            return ((n,),), ((n,),)
-        shown = {"X.shared": "shared", "X.X": "X"}
-        columns = np.shape(getattr(inputs.X, shown[name]))[-1] if name in shown else p
-        return ((n, columns),), ((n, columns),)
-    if field == "y":
-        rows = ((n,), (n, 2)) if inputs.family.counts_trials else ((n,),)
-        return rows, rows
-    if field in _ROW_ARGUMENTS:
-        return ((), (n,)), ((n,),)
-    if field == "start":
-        return ((p,),), ((p,),)
-    if field == "penalty":
-        return ((), (p,), (p, p)), ((), (p,), (p, p))
-    return ((),), ((),)
-
-
-def _design_shape(X: Any) -> tuple[int, int]:
-    """(n, p) of one lane's design."""
-    if isinstance(X, Augmented):
-        n, q = np.shape(X.shared)[-2:]
-        varying = np.shape(X.varying)
-        return n, q + (varying[-1] if len(varying) == 3 else 1)
-    array = X.X if isinstance(X, (Dense, OneWay)) else X
-    if np.ndim(array) not in (2, 3):
-        raise ValueError(f"X: shape {np.shape(array)}; allowed are (n, p) and (B, n, p).")
-    n, p = np.shape(array)[-2:]
-    p += X.levels if isinstance(X, OneWay) else 0
-    if 0 in (n, p):
-        raise ValueError(f"X: shape {np.shape(array)}; allowed is n, p >= 1.")
-    return n, p
+    fitting = int(elements / each).bit_length() - 1
+    return 1 << max(0 if own else 3, fitting)

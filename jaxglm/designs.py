@@ -23,6 +23,9 @@ from jaxglm.linalg import highest
 
 # Rows to a block of the sweep: eta, mu, w and the scaled block stay in cache.
 BLOCK_ROWS = 8192
+# Elements of the largest table of column products: beyond it a product a lane is faster, on a CPU
+# (n = 5,000, p = 40: 3.3 for 8.8 ms), or all that fits.
+CPU_TABLE, TABLE = 2**21, 2**27
 
 
 class Design(abc.ABC):
@@ -355,6 +358,9 @@ def _gram_rule(size: int, batched: list[bool], X: Array, w: Array) -> tuple[Arra
         w_axis = 0 if batched[1] else None
         product = jax.vmap(lambda X, w: highest((w[:, None] * X).T, X), (0, w_axis))
         return product(X, w), True
+    n, p = X.shape
+    if n * p * (p + 1) // 2 > (CPU_TABLE if jax.default_backend() == "cpu" else TABLE):
+        return jax.lax.map(lambda w: highest((w[:, None] * X).T, X), w), True
     return _unpack(highest(w, _column_products(X)), X.shape[1]), True
 
 

@@ -27,13 +27,13 @@ from jaxglm.arguments import (
     new_rows,
     total_offset,
 )
-from jaxglm.batch import common_length
 from jaxglm.covariance import likelihood_scale
 from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import prepare, solve_prepared
 from jaxglm.frames import DomainWarning, FitWarning, Frame, RowSource, float64, read_frame
 from jaxglm.joint import parameter_se
+from jaxglm.lane_arguments import common_length
 from jaxglm.model import (
     Problem,
     totals,

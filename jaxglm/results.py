@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm import comparisons, diagnostics, forecasts
+from jaxglm import comparisons, diagnostics, forecasts, tidy
 from jaxglm._labels import by_name
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
@@ -387,6 +387,10 @@ class GLMResults:
     compare_lr_test = comparisons.compare_lr_test
     score_test = comparisons.score_test
     anova = comparisons.anova
+
+    augment = tidy.augment
+    glance = tidy.glance
+    tidy = tidy.tidy
 
     def summary(self, alpha: float = 0.05) -> Summary:
         """The printed summary, as text, HTML in notebooks, Markdown and LaTeX."""

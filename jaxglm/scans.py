@@ -17,10 +17,11 @@ import numpy as np
 
 from jaxglm._special import chi2_sf, two_sided_normal, two_sided_t
 from jaxglm._types import Array, ArrayLike, record
-from jaxglm.batch import dtype_of, fit_many, lanes_at_once
+from jaxglm.batch import fit_many, lanes_at_once
 from jaxglm.designs import Augmented
 from jaxglm.families import Binomial, Family
 from jaxglm.fit import Fit, Status, prepare, to_host
+from jaxglm.lane_arguments import dtype_of
 from jaxglm.lanes import has_inference, precision_of, wald_lanes
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import eta_score, expected_weight
@@ -285,7 +286,7 @@ def _score_scan(
         plain = jax.tree.map(lambda leaf: jnp.asarray(leaf, null.params.dtype), plain)
         X = jnp.asarray(shared, null.params.dtype)
         leaves, treedef = jax.tree.flatten((plain, null))
-        chunk = lanes_at_once(engine.chunk_size, n, count, X.dtype)
+        chunk = lanes_at_once(engine.chunk_size, X.shape, count, X.dtype)
         plan = _Plan(treedef, tuple(jax.tree.leaves((mapped, own_null))), chunk)
         common = [leaf for leaf, own in zip(leaves, plan.mapped, strict=True) if not own]
         parts = []

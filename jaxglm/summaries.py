@@ -1,17 +1,20 @@
-"""Floor 10: the printed summary of a fit, in the layout of statsmodels'."""
+"""Floor 10: the printed summary of a fit, in the layout of statsmodels', and of several."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from jaxglm._tables import Summary, coefficient_block, format_number, pairs_block
+from jaxglm._tables import Summary, Table, coefficient_block, format_number, pairs_block
 
 SHIFTS = ("offset", "exposure")
 WEIGHTS = ("freq_weights", "var_weights", "n_trials")
+# A star for each level that the p-value is below: statsmodels' levels.
+LEVELS = (0.1, 0.05, 0.01)
 
 
 def summarize(results: Any, alpha: float) -> Summary:
@@ -104,3 +107,90 @@ def _coefficients(results: Any, alpha: float) -> Any:
         for name, row in zip(results.exog_names, numbers, strict=True)
     ]
     return coefficient_block(headers, rows)
+
+
+def summary_col(
+    results: Sequence[Any],
+    model_names: Sequence[str] = (),
+    stars: bool = False,
+    regressor_order: Sequence[str] = (),
+    drop_omitted: bool = False,
+) -> Summary:
+    """Several fits side by side: estimates, standard errors beneath them in parentheses.
+
+    Below stand family, link, kind of covariance, rows, deviance, AIC, log-likelihood and scale.
+    model_names: a column's head each, by default the responses' names, numbered where they repeat.
+    stars: *, **, *** for p < 0.1, 0.05, 0.01. regressor_order: the terms to begin with, or with
+    drop_omitted the only ones. A term that a model lacks, or that is aliased in it, is left blank.
+    Text, HTML, Markdown and LaTeX as `GLMResults.summary`. Raises ValueError for no results, for
+    names of another number, and for ordered terms that no model has.
+    """
+    if not results or len(model_names) not in (0, len(results)):
+        raise ValueError(
+            f"summary_col(results=..., model_names=...): {len(results)} results and "
+            f"{len(model_names)} names; allowed are at least one, and a name each or none."
+        )
+    names = list(model_names) or _told_apart([found.endog_names for found in results])
+    columns = [_estimates(found, stars) for found in results]
+    rows = []
+    for term in _ordered_terms(columns, regressor_order, drop_omitted):
+        pairs = [column.get(term, ("", "")) for column in columns]
+        rows += [(term, *(above for above, _ in pairs)), ("", *(below for _, below in pairs))]
+    measures = [_measures(found) for found in results]
+    rows += [("",) * (1 + len(results))]
+    rows += [(label, *(of[label] for of in measures)) for label in measures[0]]
+    notes = ["Standard errors in parentheses."]
+    marks = [f"{'*' * k} p < {level:g}" for k, level in enumerate(LEVELS, 1)]
+    notes += [", ".join(marks) + "."] if stars else []
+    failed = [(n, found) for n, found in zip(names, results, strict=True) if not found.converged]
+    notes += [f"{name}: {_status_note(found)}" for name, found in failed]
+    return Summary("Generalized Linear Models", [Table(rows, ("", *names))], notes)
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Names, followed by their number where there are several of one."""
+    return [
+        name if names.count(name) == 1 else f"{name} ({1 + names[:place].count(name)})"
+        for place, name in enumerate(names)
+    ]
+
+
+def _estimates(found: Any, stars: bool) -> dict[str, tuple[str, str]]:
+    """By term: the estimate, and its standard error in parentheses."""
+    columns = (found.exog_names, found.beta, np.asarray(found.bse), np.asarray(found.pvalues))
+    cells = {}
+    for name, estimate, error, p in zip(*columns, strict=True):
+        mark = "*" * sum(p < level for level in LEVELS) if stars else ""
+        given = (format_number(estimate) + mark, f"({format_number(error)})")
+        cells[name] = ("", "") if np.isnan(estimate) else given
+    return cells
+
+
+def _ordered_terms(
+    columns: Sequence[dict[str, Any]], first: Sequence[str], only: bool
+) -> list[str]:
+    """The terms of all models, as they come, those of `first` before the others."""
+    terms = list(dict.fromkeys(term for column in columns for term in column))
+    strange = [term for term in first if term not in terms]
+    if strange:
+        raise ValueError(
+            f"summary_col(regressor_order=...): no model has {', '.join(strange)}; they have "
+            f"{', '.join(terms)}."
+        )
+    return list(dict.fromkeys([*first, *([] if only else terms)]))
+
+
+def _measures(found: Any) -> dict[str, str]:
+    numbers = {
+        "Deviance": found.deviance,
+        "AIC": found.aic,
+        "Log-Likelihood": found.llf,
+        "Scale": found.scale,
+    }
+    return {
+        "Family": type(found.family).__name__,
+        "Link": type(found.family.link).__name__,
+        "Covariance Type": found.cov_type,
+        "No. Observations": str(found.nobs),
+        **{name: f"{value:.6g}" for name, value in numbers.items()},
+    }

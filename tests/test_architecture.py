@@ -40,6 +40,7 @@ FLOORS = [
     ("dispersion",),
     ("joint", "powers"),
     ("fit",),
+    ("lane_arguments",),
     ("batch", "submodels"),
     ("distributions",),
     ("bootstrap", "covariance", "diagnostics", "inference", "hypotheses"),

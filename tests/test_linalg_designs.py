@@ -245,3 +245,14 @@ def test_sweep_in_blocks_is_the_sum_over_all_rows(n):
     np.testing.assert_allclose(gram, X.T @ (np.cos(eta)[:, None] * X), rtol=1e-10, atol=1e-9)
     np.testing.assert_allclose(totals["squares"], np.sum(y**2), rtol=1e-12)
     np.testing.assert_allclose(totals["rows"], eta.sum(), rtol=1e-10, atol=1e-9)
+
+
+def test_a_long_table_of_products_gives_way_to_a_product_a_lane(monkeypatch):
+    random = np.random.default_rng(11)
+    X, w = random.standard_normal((9, 3)), random.standard_normal((4, 9))
+    by_table = jax.vmap(designs.gram, (None, 0))(X, w)
+    monkeypatch.setattr(designs, "CPU_TABLE", 8)
+    monkeypatch.setattr(designs, "TABLE", 8)
+    program = jax.jit(jax.vmap(lambda X, w: designs.gram(X, w), (None, 0)))
+    assert "while" in program.lower(X, w).as_text()
+    np.testing.assert_allclose(program(X, w), by_table, rtol=1e-12, atol=1e-13)

@@ -58,7 +58,7 @@ def test_a_table_wider_than_the_page_keeps_its_cells():
     ("form", "escaped"),
     [
         ("as_html", "a|b_c&lt;d&gt;&amp;%$#[e]"),
-        ("as_markdown", r"a\|b\_c\<d\>&%$#\[e\]"),
+        ("as_markdown", r"a\|b\_c\<d\>\&%\$#\[e\]"),
         ("as_latex", r"a\textbar{}b\_c\textless{}d\textgreater{}\&\%\$\#{[}e]"),
     ],
 )

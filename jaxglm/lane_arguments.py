@@ -1,0 +1,197 @@
+"""Floor 7: the arguments of many fits: which of them have a lane axis, and of what shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm.designs import Augmented, Dense, Design, OneWay
+from jaxglm.dispersion import Dispersion, as_dispersion
+from jaxglm.families import Family
+from jaxglm.fit import as_model_family, as_penalty, to_host
+from jaxglm.penalties import Penalty
+
+ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
+
+
+class Inputs(NamedTuple):
+    """All arguments that lanes may share or not, as one pytree."""
+
+    X: Any
+    y: Any
+    family: Family
+    offset: Any
+    var_weights: Any
+    freq_weights: Any
+    n_trials: Any
+    penalty: Penalty | None
+    dispersion: Dispersion
+    start: Any
+
+
+def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
+    """All leaves as arrays, on the host where they came from it.
+
+    There data keep their own dtype, and widen group by group: genotypes may be small integers.
+    """
+    convert = partial(as_dtype, dtype)
+
+    def data(name: str, value: Any) -> Any:
+        return to_host(name, value) if host else convert(to_host(name, value))
+
+    def array(name: str) -> Any:
+        value = getattr(inputs, name)
+        return None if value is None else data(name, value)
+
+    X = inputs.X
+    X = jax.tree.map(partial(data, "X"), X) if isinstance(X, Design) else data("X", X)
+    family = as_model_family(inputs.family)
+    rows = {name: array(name) for name in ("y", *ROW_ARGUMENTS, "start")}
+    bare = family.counts_trials and rows["n_trials"] is None
+    if host and bare and _is_binary(rows["y"], design_shape(X)[0]):
+        family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
+    return Inputs(
+        X=X,
+        family=jax.tree.map(convert, family),
+        penalty=jax.tree.map(convert, as_penalty(inputs.penalty)),
+        dispersion=jax.tree.map(convert, as_dispersion(scale, dtype)),
+        **rows,
+    )
+
+
+def dtype_of(*data: Any) -> Any:
+    """float64 for host data, the arrays' own dtype, at least float32, for `jax.Array`."""
+    leaves = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
+    floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.result_type(np.float32, *floating) if floating else np.dtype(np.float64)
+
+
+def as_precision(dtype: Any) -> Any:
+    """float32 or float64, by name or type; raises for another."""
+    if dtype not in (np.float32, np.float64, "float32", "float64"):
+        raise ValueError(f"dtype={dtype!r}: allowed are None, float32 and float64.")
+    return np.dtype(dtype)
+
+
+def as_dtype(dtype: Any, leaf: Any) -> Any:
+    """A leaf in this dtype, where it is."""
+    return leaf.astype(dtype) if isinstance(leaf, jax.Array) else np.asarray(leaf, dtype)
+
+
+def _is_binary(y: Any, n: int) -> bool:
+    """Whether y holds single responses, all 0 or 1, and not (success, failure) counts."""
+    lanes = y if np.ndim(y) > 1 else y[None]
+    # Some lanes at a time: the comparisons of a million would take more memory than the fits.
+    parts = (lanes[k : k + 2**20 // n + 1] for k in range(0, len(lanes), 2**20 // n + 1))
+    return np.shape(y)[-1] == n and all(bool(((v == 0) | (v == 1)).all()) for v in parts)
+
+
+def find_lanes(inputs: Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:
+    """B, and for every leaf of `inputs` whether it has the lane axis."""
+    lanes: dict[str, int] = {}
+    mapped = []
+    for field, value in zip(Inputs._fields, inputs, strict=True):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+            shape, name = np.shape(leaf), field + jax.tree_util.keystr(path)
+            alone, in_lanes = _allowed_shapes(name, inputs, n, p)
+            own = shape not in alone
+            if own and (not shape or shape[1:] not in in_lanes):
+                options = ", ".join([*map(str, alone), *(str(("B", *s)) for s in in_lanes)])
+                options = options.replace("'B'", "B")
+                raise ValueError(f"{name}: shape {shape}; allowed are {options}, X being {(n, p)}.")
+            mapped.append(own)
+            if own:
+                lanes[name] = shape[0]
+    if not lanes:
+        raise ValueError("fit_many: no argument has a lane axis B; use fit for a single model.")
+    if 0 in lanes.values():
+        raise ValueError(
+            f"fit_many: no lanes (B = 0) in {', '.join(lanes)}; at least one is needed."
+        )
+    if len(set(lanes.values())) > 1:
+        raise ValueError(f"fit_many: arguments differ in their number of lanes B: {lanes}.")
+    return next(iter(lanes.values())), tuple(mapped)
+
+
+def _allowed_shapes(name: str, inputs: Inputs, n: int, p: int) -> tuple[Any, Any]:
+    """The shapes of a leaf that is shared, and of one lane of a leaf that is not."""
+    field = name.split(".")[0].split("[")[0]
+    if field == "X":
+        if name == "X.varying":
+            k = np.shape(inputs.X.varying)[-1]
+            return ((n,),), ((n,), (n, k))
+        if name == "X.codes":
+            return ((n,),), ((n,),)
+        shown = {"X.shared": "shared", "X.X": "X"}
+        columns = np.shape(getattr(inputs.X, shown[name]))[-1] if name in shown else p
+        return ((n, columns),), ((n, columns),)
+    if field == "y":
+        rows = ((n,), (n, 2)) if inputs.family.counts_trials else ((n,),)
+        return rows, rows
+    if field in ROW_ARGUMENTS:
+        return ((), (n,)), ((n,),)
+    if field == "start":
+        return ((p,),), ((p,),)
+    if field == "penalty":
+        return ((), (p,), (p, p)), ((), (p,), (p, p))
+    return ((),), ((),)
+
+
+def design_shape(X: Any) -> tuple[int, int]:
+    """(n, p) of one lane's design."""
+    if isinstance(X, Augmented):
+        n, q = np.shape(X.shared)[-2:]
+        varying = np.shape(X.varying)
+        return n, q + (varying[-1] if len(varying) == 3 else 1)
+    array = X.X if isinstance(X, (Dense, OneWay)) else X
+    if np.ndim(array) not in (2, 3):
+        raise ValueError(f"X: shape {np.shape(array)}; allowed are (n, p) and (B, n, p).")
+    n, p = np.shape(array)[-2:]
+    p += X.levels if isinstance(X, OneWay) else 0
+    if 0 in (n, p):
+        raise ValueError(f"X: shape {np.shape(array)}; allowed is n, p >= 1.")
+    return n, p
+
+
+def fill_rows(inputs: Inputs, n: int) -> Inputs:
+    """Rows of weight 0 up to a common length, so that nearly as many rows compile nothing."""
+    more, X = common_length(n) - n, inputs.X
+    if more == 0 or (isinstance(X, Design) and not isinstance(X, (Dense, Augmented))):
+        return inputs
+
+    def fill(leaf: Any, axis: int) -> Any:
+        module = jnp if isinstance(leaf, jax.Array) else np
+        return module.pad(leaf, [(0, more if k == axis else 0) for k in range(np.ndim(leaf))])
+
+    def fill_row(leaf: Any) -> Any:
+        return leaf if np.ndim(leaf) == 0 else fill(leaf, np.ndim(leaf) - 1)
+
+    y, frequency = inputs.y, inputs.freq_weights
+    if isinstance(X, Augmented):
+        # The rows of lanes follow their number; a column that is shared has nothing before them.
+        own = min(1, np.ndim(X.varying) - 1)
+        X = Augmented(fill(X.shared, np.ndim(X.shared) - 2), fill(X.varying, own))
+    else:
+        X = jax.tree.map(lambda v: fill(v, np.ndim(v) - 2), X)
+    paired = inputs.family.counts_trials and np.shape(y)[-2:] == (n, 2)
+    if np.ndim(frequency) == 0:
+        one = np.ones(n)
+        frequency = one if frequency is None else one * frequency
+    rows = {name: getattr(inputs, name) for name in ("offset", "var_weights", "n_trials")}
+    return inputs._replace(
+        X=X,
+        y=fill(y, np.ndim(y) - 2) if paired else fill_row(y),
+        freq_weights=fill_row(frequency),
+        **{name: None if v is None else fill_row(v) for name, v in rows.items()},
+    )
+
+
+def common_length(n: int) -> int:
+    """n rounded up to one of sixteen lengths an octave."""
+    step = 1 << max(0, n.bit_length() - 5)
+    return -(-n // step) * step

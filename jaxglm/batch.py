@@ -56,12 +56,11 @@ FILLED_ELEMENTS = 2**20
 
 
 class _Plan(NamedTuple):
-    """What is compiled in: the structure of the inputs, which leaves have lanes, how to solve."""
+    """What is compiled in besides the solver: the inputs' structure, and which have lanes."""
 
     treedef: Any
     mapped: tuple[bool, ...]
     chunk: int
-    solver: Solver
     cov: bool
 
 
@@ -117,16 +116,18 @@ def fit_many(
             inputs = fill_rows(inputs, n)
             lanes, mapped = find_lanes(inputs, *design_shape(inputs.X))
         leaves, treedef = jax.tree.flatten(inputs)
-        plan = _Plan(treedef, mapped, chunk, solver, cov)
+        plan = _Plan(treedef, mapped, chunk, cov)
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
-            lane = partial(_fit_lane, plan, shared=shared, limit=None)
+            lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
             return jax.lax.map(lane, own, batch_size=plan.chunk)
-        return _drive(plan, leaves, lanes, dtype, devices, progress)
+        return _drive(plan, solver, leaves, lanes, dtype, devices, progress)
 
 
-def _fit_lane(plan: _Plan, own: list[Array], shared: list[Array], limit: Array | None) -> Fit:
+def _fit_lane(
+    plan: _Plan, solver: Solver, own: list[Array], shared: list[Array], limit: Array | None
+) -> Fit:
     """One lane, from its own leaves and those that all share."""
     mine, common = iter(own), iter(shared)
     leaves = [next(mine) if m else next(common) for m in plan.mapped]
@@ -144,12 +145,18 @@ def _fit_lane(plan: _Plan, own: list[Array], shared: list[Array], limit: Array |
         penalty=inputs.penalty,
     )
     return solve_prepared(
-        problem, invalid, inputs.start, inputs.dispersion, plan.solver, limit, plan.cov
+        problem, invalid, inputs.start, inputs.dispersion, solver, limit, plan.cov
     )
 
 
 def _fit_group(
-    plan: _Plan, own: list[Array], shared: list[Array], limit: Array, first: Array, chunks: Array
+    plan: _Plan,
+    solver: Solver,
+    own: list[Array],
+    shared: list[Array],
+    limit: Array,
+    first: Array,
+    chunks: Array,
 ) -> Fit:
     """So many chunks from the first lane asked for; the last is moved back to the arrays' end."""
     lanes = own[0].shape[0]
@@ -159,7 +166,7 @@ def _fit_group(
     @jax.jit
     def fit_chunk(own: list[Array], shared: list[Array], limit: Array, start: Array) -> Fit:
         part = [jax.lax.dynamic_slice_in_dim(leaf, start, size) for leaf in own]
-        return jax.vmap(lambda own: _fit_lane(plan, own, shared, limit))(part)
+        return jax.vmap(lambda own: _fit_lane(plan, solver, own, shared, limit))(part)
 
     def add(i: Array, whole: Fit) -> Fit:
         start = first + i * size
@@ -188,6 +195,7 @@ class _Group(NamedTuple):
 
 def _drive(
     plan: _Plan,
+    solver: Solver,
     leaves: list[Any],
     lanes: int,
     dtype: Any,
@@ -209,7 +217,7 @@ def _drive(
             mine = [_put(dtype, _take(leaf, group.held), targets[which]) for leaf in own]
             chunks = -(-group.count // plan.chunk)
             numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, chunks))
-            part = jax.block_until_ready(group_fit(plan, mine, shared[which], *numbers))
+            part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
             part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 

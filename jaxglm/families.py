@@ -71,6 +71,7 @@ class Gaussian(Family):
     link: Link = links.Identity()
     canonical: ClassVar[type[Link]] = links.Identity
     log_concave: ClassVar[tuple[type[Link], ...]] = (links.Identity,)
+    unit_weight: ClassVar[tuple[type[Link], ...]] = (links.Identity,)
 
     def __post_init__(self) -> None:
         check(self)
@@ -147,6 +148,10 @@ class Binomial(Family):
             return jnp.full(y.shape, 0.5, y.dtype)
         return (n_trials * y + 0.5) / (n_trials + 1.0)
 
+    @property
+    def discriminates(self) -> bool:
+        return self.binary and self.is_canonical
+
     def sample(self, key: Array, mu: Number, scale: Number = 1.0, n_trials: Number = 1) -> Array:
         mu = inexact(mu)
         m = jnp.broadcast_to(jnp.asarray(n_trials, mu.dtype), mu.shape)
@@ -209,6 +214,7 @@ class Gamma(Family):
     canonical: ClassVar[type[Link]] = links.InversePower
     canonical_ratio: ClassVar[float] = -1.0
     log_concave: ClassVar[tuple[type[Link], ...]] = (links.InversePower, links.Log)
+    unit_weight: ClassVar[tuple[type[Link], ...]] = (links.Log,)
 
     def __post_init__(self) -> None:
         check(self)

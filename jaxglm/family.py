@@ -42,7 +42,8 @@ class Family(abc.ABC):
     whether responses are proportions of trials. `canonical` is the class of the canonical link,
     with (d mu / d eta) / V = `canonical_ratio`, and `log_concave` lists the links under which the
     log-likelihood is concave in eta at any data (Wedderburn 1976; Pratt 1981), where every
-    stationary point is the maximum. `parameters` names the family's own with their spaces, and
+    stationary point is the maximum. Under those of `unit_weight` (d mu / d eta)^2 / V is 1,
+    whatever the mean. `parameters` names the family's own with their spaces, and
     `unknown` says how one is estimated.
 
     Methods act elementwise. `n_trials` is the number of trials behind a binomial proportion and
@@ -58,6 +59,7 @@ class Family(abc.ABC):
     canonical: ClassVar[type[Link] | None] = None
     canonical_ratio: ClassVar[float] = 1.0
     log_concave: ClassVar[tuple[type[Link], ...]] = ()
+    unit_weight: ClassVar[tuple[type[Link], ...]] = ()
     parameters: ClassVar[tuple[tuple[str, tuple[Interval, ...]], ...]] = ()
     unknown: ClassVar[Unknown | None] = None
     cox_reid: ClassVar[bool] = False
@@ -155,6 +157,16 @@ class Family(abc.ABC):
     def is_log_concave(self) -> bool:
         """Whether the log-likelihood is concave in eta."""
         return type(self.link) in self.log_concave
+
+    @property
+    def has_unit_weight(self) -> bool:
+        """Whether the expected information of an observation about its eta is 1 / phi."""
+        return type(self.link) in self.unit_weight
+
+    @property
+    def discriminates(self) -> bool:
+        """Whether least squares of the responses are a linear discriminant: 0 or 1, by a logit."""
+        return False
 
     @property
     def can_separate(self) -> bool:

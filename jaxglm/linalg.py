@@ -21,6 +21,8 @@ from jaxglm._types import Array
 # Beyond this order the unrolled factorization compiles slowly and no longer pays.
 UNROLLED_ORDER = 12
 
+highest = partial(jnp.matmul, precision="highest")
+
 
 def _pivot_tolerance(p: int, dtype: Any) -> float:
     """The share of a diagonal element below which a Cholesky pivot is rounding error."""
@@ -40,6 +42,9 @@ def solve_pd(matrix: Array, vector: Array) -> Array:
 @solve_pd.def_vmap
 def _solve_pd_rule(size: int, batched: list[bool], matrix: Array, vector: Array) -> Any:
     if not batched[0]:
+        if matrix.shape[-1] <= UNROLLED_ORDER:
+            root = _unrolled_root(matrix[:, :, None])[:, :, 0]
+            return highest(highest(vector, root.T), root), True
         lower = _checked_cholesky(matrix)
         return jax.scipy.linalg.cho_solve((lower, True), vector.T).T, True
     vector = vector if batched[1] else jnp.broadcast_to(vector, (size, *vector.shape))
@@ -187,6 +192,3 @@ def solve_triangular(r: np.ndarray, b: np.ndarray) -> np.ndarray:
     Elimination of a triangular matrix finds nothing to eliminate: this is back substitution.
     """
     return np.linalg.solve(r, b)
-
-
-highest = partial(jnp.matmul, precision="highest")

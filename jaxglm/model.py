@@ -117,6 +117,11 @@ def mean_and_slope(family: Family, eta: Array) -> tuple[Any, Array, Array]:
     return mean, slope, jnp.where(usable, slope / jnp.where(usable, variance, 1.0), 0.0)
 
 
+def weight_of(family: Family, slope: Array, ratio: Array) -> Array:
+    """w / a. Where it is 1 whatever the mean, lanes on one design share X'wX."""
+    return jnp.ones(slope.shape, slope.dtype) if family.has_unit_weight else slope * ratio
+
+
 def eta_score(family: Family, y: Array, eta: Array) -> Array:
     """s / a: phi times the derivative in eta of one observation's log-likelihood."""
     return family.eta_score_at(y, *mean_and_slope(family, eta))
@@ -125,7 +130,7 @@ def eta_score(family: Family, y: Array, eta: Array) -> Array:
 def expected_weight(family: Family, eta: Array) -> Array:
     """w / a: phi times the expected information of one observation about its eta."""
     _, slope, ratio = mean_and_slope(family, eta)
-    return slope * ratio
+    return weight_of(family, slope, ratio)
 
 
 def observed_weight(family: Family, y: Array, eta: Array) -> Array:
@@ -163,7 +168,7 @@ def evaluate(
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
         s = rows.weigh(family.eta_score_at(rows.y, mean, slope, ratio))
-        w = rows.weigh(slope * ratio)
+        w = rows.weigh(weight_of(family, slope, ratio))
         if observed is not False and not family.is_canonical:
             curvature = rows.weigh(observed_weight(family, rows.y, eta))
             w = curvature if observed is True else jnp.where(observed, curvature, w)
@@ -218,7 +223,7 @@ def totals(problem: Problem, beta: Array) -> Totals:
     def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
-        w = rows.weigh(slope * ratio)
+        w = rows.weigh(weight_of(family, slope, ratio))
         faint = jnp.sum((w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0))
         sums = _deviance(family, rows, mean), _pearson(family, rows, mean), faint
         return jnp.zeros_like(w), w, sums

@@ -26,6 +26,7 @@ from jaxglm.model import (
     expected_weight,
     is_unrestricted,
     mean_and_slope,
+    weight_of,
 )
 from jaxglm.solvers.base import RUNNING, Status, as_status, decide
 
@@ -172,7 +173,7 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     def work(_: Array, at: tuple[Rows, Array]) -> tuple[Array, Array, Array]:
         rows, eta = at
         mean, slope, ratio = mean_and_slope(family, eta)
-        w = rows.weigh(slope * ratio)
+        w = rows.weigh(weight_of(family, slope, ratio))
         shift = eta if rows.offset is None else eta - rows.offset
         return w * shift + rows.weigh((rows.y - mean.mu) * ratio), w, jnp.zeros((), w.dtype)
 
@@ -181,17 +182,44 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     if problem.penalty is not None:
         information = information + problem.penalty.matrix(origin.shape[0], origin.dtype)
     # Once a fit, so by the way that compiles fast.
-    target = highest(inverse_pd(information), wz) if start is None else start
+    inverse = inverse_pd(information)
+    target = highest(inverse, wz) if start is None else start
     if everywhere:
+        if _discriminates(problem):
+            target = _discriminant(problem, inverse, wz)
         return target, target
     # A constant mean is as far inside the domain as the design can say.
     level = level if rows.offset is None else level - rows.offset
-    flat = problem.design.score(_weights(problem, eta) * level)
-    return highest(inverse_pd(information), flat), target
+    return highest(inverse, problem.design.score(_weights(problem, eta) * level)), target
 
 
 def _weights(problem: Problem, eta: Array) -> Array:
     return problem.rows.weigh(expected_weight(problem.family, eta))
+
+
+def _discriminates(problem: Problem) -> bool:
+    """Whether a discriminant is near the maximum: not where a penalty bounds what separates."""
+    rows, penalty = problem.rows, problem.penalty
+    plain = rows.n_trials is None and rows.offset is None
+    return problem.family.discriminates and plain and not (penalty is not None and penalty.adjusts)
+
+
+def _discriminant(problem: Problem, inverse: Array, wz: Array) -> Array:
+    """Fisher's linear discriminant of responses 0 and 1, from their least squares.
+
+    `inverse` is that of X'aX / 4 and wz X'a (y - 1/2). The fitted line of y - m, m being its mean,
+    is divided by the residual variance, which estimates the mean of mu (1 - mu), and moved to
+    logit(m). Source: Haggstrom (1983); Fisher (1936).
+    """
+    rows = problem.rows
+    ones = jnp.ones_like(rows.y)
+    count = jnp.sum(rows.weigh(ones))
+    m = (jnp.sum(rows.weigh(rows.y)) + 0.5) / (count + 1.0)
+    # Four times the coefficients of y - 1/2, and those of 1.
+    line = highest(inverse, wz)
+    level = highest(inverse, problem.design.score(rows.weigh(0.25 * ones)))
+    spread = jnp.maximum(0.25 * (1.0 - line @ wz / count), 0.25 * m * (1.0 - m))
+    return 0.25 * line / spread + (jnp.log(m / (1.0 - m)) - (m - 0.5) / spread) * level
 
 
 def eta_change(design: Design, step: Array) -> Array:

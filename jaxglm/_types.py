@@ -124,3 +124,9 @@ def safe_where(condition: Array, fn: Any, x: Array, safe: float, otherwise: Any)
     infinity is NaN (0 * inf), not zero.
     """
     return jnp.where(condition, fn(jnp.where(condition, x, safe)), otherwise)
+
+
+def require_function(what: str, value: Any) -> None:
+    """Raise for what cannot be called."""
+    if not callable(value):
+        raise TypeError(f"{what}={value!r}): allowed are functions.")

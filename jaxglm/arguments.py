@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxglm import families
 from jaxglm._labels import by_name
+from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import as_penalty
 from jaxglm.frames import Frame, RowSource, to_float, to_matrix
@@ -71,6 +72,28 @@ def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
         return IRLS(tol, maxiter)
     newton = Newton(tol, maxiter)
     return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
+
+
+def checked_scale(what: str, scale: Any) -> Dispersion:
+    """The dispersion of one fit: a kind, or a single number."""
+    found = as_dispersion(scale, np.float64)
+    if found.value is not None and found.value.shape != ():
+        raise ValueError(f"{what}(scale=...): shape {found.value.shape}; allowed is one number.")
+    return found
+
+
+def checked_number(what: str, value: Any) -> float:
+    """A finite number."""
+    if not (isinstance(value, numbers.Real) and np.isfinite(value)):
+        raise ValueError(f"{what}={value!r}): allowed are finite numbers.")
+    return float(value)
+
+
+def checked_options(cov_kwds: Any) -> dict[str, Any]:
+    """The arguments of `with_covariance` as a dictionary."""
+    if cov_kwds is not None and not isinstance(cov_kwds, Mapping):
+        raise TypeError(f"GLM.fit(cov_kwds={cov_kwds!r}): allowed are None and dictionaries.")
+    return dict(cov_kwds or {})
 
 
 def checked_alpha(what: str, alpha: Any) -> float:

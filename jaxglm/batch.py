@@ -39,7 +39,7 @@ from jaxglm.lane_arguments import (
 )
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Solver, Status
-from jaxglm.solvers.base import is_count
+from jaxglm.solvers.base import is_count, require_solver
 
 __all__ = ["fit_many"]
 
@@ -106,6 +106,8 @@ def fit_many(
     leaves = [*jax.tree.leaves(inputs), jnp.zeros(())]
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
     dtype = dtype_of(X, y) if dtype is None else as_precision(dtype)
+    require_solver(solver)
+    _check_devices(devices)
     scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
     with scope:
         inputs = as_arrays(inputs, scale, dtype, host=not traced)
@@ -183,6 +185,12 @@ def _compiled(backend: str) -> Any:
     """`_fit_group`, jitted; on a CPU by its widest vectors, which XLA does not prefer."""
     options = {"xla_cpu_prefer_vector_width": 512} if backend == "cpu" else None
     return jax.jit(_fit_group, static_argnums=0, compiler_options=options)
+
+
+def _check_devices(devices: Any) -> None:
+    known = isinstance(devices, Sequence) and all(isinstance(d, jax.Device) for d in devices)
+    if devices is not None and not (known and devices):
+        raise TypeError(f"devices={devices!r}: allowed are None and lists such as jax.devices().")
 
 
 class _Group(NamedTuple):

@@ -40,6 +40,8 @@ __all__ = [
 
 # Weights of so many rows and draws are held at a time (256 MiB of float64).
 HELD = 2**25
+# Slots that are drawn in one step: a core's cache holds their numbers.
+DRAWN = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,12 @@ def model_of(
 
 def as_key(key: Any) -> Array:
     """A key of jax.random as it is, or one from a seed (None: 0)."""
-    return key if isinstance(key, jax.Array) else jax.random.key(0 if key is None else key)
+    if isinstance(key, (jax.Array, np.ndarray)):
+        return jnp.asarray(key)
+    seed = 0 if key is None else key
+    if not is_count(seed, 0):
+        raise TypeError(f"key={key!r}: allowed are keys of jax.random and seeds, integers >= 0.")
+    return jax.random.key(int(seed))
 
 
 def key_parts(key: Any, reps: int, n: int) -> Iterator[tuple[Array, int]]:
@@ -166,11 +173,12 @@ def draw_frequencies(
     reps: int,
     codes: ArrayLike | None = None,
     strata: ArrayLike | None = None,
-) -> Array:
+) -> np.ndarray:
     """freq_weights (reps, n) of samples with replacement from rows of these frequencies (n,).
 
     Each sample has sum(frequency), rounded, observations; or as many clusters as there are, by
-    `codes` (n,), with all their observations. strata (n,), codes too: so many from each.
+    `codes` (n,), with all their observations. strata (n,), codes too: so many from each. Counts
+    are small unsigned integers. Among N observations chances are equal to a relative N / 2^32.
     """
     return _draw_rows(_count, key, frequency, reps, codes, strata)
 
@@ -181,7 +189,7 @@ def draw_shares(
     reps: int,
     codes: ArrayLike | None = None,
     strata: ArrayLike | None = None,
-) -> ArrayLike:
+) -> np.ndarray:
     """freq_weights (reps, n) of the Bayesian bootstrap: a Dirichlet draw over the observations.
 
     A row of frequency f has the share of f observations; clusters have one each. The shares sum
@@ -191,13 +199,13 @@ def draw_shares(
 
 
 def _draw_rows(
-    draw: Callable[..., Array],
+    draw: Callable[..., np.ndarray],
     key: Any,
     frequency: ArrayLike,
     reps: int,
     codes: ArrayLike | None,
     strata: ArrayLike | None,
-) -> Array:
+) -> np.ndarray:
     """Draws of rows, or of the clusters that they belong to."""
     frequency = np.asarray(frequency, np.float64)
     if codes is None:
@@ -215,38 +223,54 @@ def _strata_of(frequency: np.ndarray, strata: ArrayLike | None) -> np.ndarray:
     return np.zeros(len(frequency), int) if strata is None else np.asarray(strata)
 
 
-def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> Array:
+def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> np.ndarray:
     """How often each of G units is drawn, (reps, G)."""
     codes, present = _strata_of(frequency, strata), np.flatnonzero(frequency > 0)
     order = present[np.argsort(codes[present], kind="stable")]
-    totals = np.bincount(codes[order], frequency[order])
+    each = frequency[order]
+    totals = np.bincount(codes[order], each)
     sizes, ends = np.round(totals).astype(int), np.cumsum(totals)
     low, width = np.repeat(ends - totals, sizes), np.repeat(totals, sizes)
-    # Rounding must not reach over into the next stratum.
-    last = np.repeat(np.cumsum(np.bincount(codes[order])) - 1, sizes)
-    bounds = np.cumsum(frequency[order])
-    return _count_slots(key, low, width, last, bounds, order, reps, len(frequency))
+    # No unit is drawn more often than its stratum has observations.
+    counter = np.min_scalar_type(int(sizes.max(initial=0)))
+    with jax.enable_x64(True):
+        if np.all(each == np.floor(each)):
+            units, bounds, last = np.repeat(order, each.astype(int)), None, None
+        else:
+            units, bounds = order, np.cumsum(each)
+            # Rounding must not reach over into the next stratum.
+            last = np.repeat(np.cumsum(np.bincount(codes[order])) - 1, sizes)
+        keys = jax.random.split(key, reps)
+        return np.asarray(
+            _count_slots(keys, low, width, units, bounds, last, len(frequency), counter)
+        )
 
 
-@partial(jax.jit, static_argnames=("reps", "units"))
+@partial(jax.jit, static_argnames=("rows", "counter"))
 def _count_slots(
-    key: Any,
+    keys: Array,
     low: Array,
     width: Array,
-    last: Array,
-    bounds: Array,
-    order: Array,
-    reps: int,
-    units: int,
+    units: Array,
+    bounds: Array | None,
+    last: Array | None,
+    rows: int,
+    counter: np.dtype,
 ) -> Array:
-    """How often each unit is drawn for the slots of a sample, each from low to low + width."""
+    """How often each of the rows is drawn for the slots of samples, each from low to low + width.
+
+    units: who stands at each whole number; or, with bounds, who ends at each of them.
+    """
 
     def one(key: Array) -> Array:
-        at = low + width * jax.random.uniform(key, low.shape, bounds.dtype)
-        drawn = jnp.minimum(jnp.searchsorted(bounds, at, side="right"), last)
-        return jnp.zeros(units, bounds.dtype).at[order[drawn]].add(1.0)
+        at = low + width * (jax.random.bits(key, low.shape, jnp.uint32) * 2.0**-32)
+        if bounds is None:
+            drawn = at.astype(jnp.int32)
+        else:
+            drawn = jnp.minimum(jnp.searchsorted(bounds, at, side="right"), last)
+        return jnp.zeros(rows, counter).at[units[drawn]].add(jnp.ones((), counter))
 
-    return jax.lax.map(one, jax.random.split(key, reps), batch_size=16)
+    return jax.lax.map(one, keys, batch_size=max(1, DRAWN // max(1, low.size)))
 
 
 def _share(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> np.ndarray:

@@ -20,15 +20,16 @@ from jaxglm import prediction, primitives
 from jaxglm.arguments import (
     as_family,
     as_solver,
+    checked_options,
     checked_params,
     checked_penalty,
+    checked_scale,
     checked_start,
     hypothesis,
     new_rows,
     total_offset,
 )
 from jaxglm.covariance import likelihood_scale
-from jaxglm.dispersion import as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import prepare, solve_prepared
 from jaxglm.frames import DomainWarning, FitWarning, Frame, RowSource, float64, read_frame
@@ -42,6 +43,7 @@ from jaxglm.penalties import Penalty
 from jaxglm.results import GLMResults
 from jaxglm.separation import Separation, detect_separation
 from jaxglm.solvers import Solver, Status
+from jaxglm.solvers.base import require_solver
 from jaxglm.submodels import null_space
 from jaxglm.working import (
     Equations,
@@ -164,15 +166,15 @@ class GLM:
         require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
         factor, equations = factorize(frame, self.exog, rank_deficient), None
-        chosen = solver if solver is not None else as_solver(method, tol, maxiter)
+        chosen = as_solver(method, tol, maxiter) if solver is None else require_solver(solver)
         penalty = checked_penalty(penalty, p)
         if rank_deficient == "minnorm" and factor.aliased.size:
             equations = row_space(factor, self.exog)
             factor = factorize(frame, self.exog @ equations.basis, "none")
         problem = self.problem_on(factor.q, penalty=turned(penalty, factor, equations))
-        working = Working(factor, problem, None, as_dispersion(scale, np.float64), equations)
+        working = Working(factor, problem, None, checked_scale("GLM.fit", scale), equations)
         results = self._solved(working, start_params, chosen, penalty)
-        return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
+        return results.with_covariance(cov_type, use_t=use_t, **checked_options(cov_kwds))
 
     @float64()
     def fit_constrained(
@@ -208,10 +210,10 @@ class GLM:
         if factor.aliased.size:
             raise ValueError("fit_constrained: exog is rank deficient under the constraints too.")
         problem = self.problem_on(factor.q, shift=self.exog @ origin)
-        dispersion, equations = as_dispersion(scale, np.float64), Equations(basis, origin)
+        dispersion, equations = checked_scale("GLM.fit", scale), Equations(basis, origin)
         working = Working(factor, problem, None, dispersion, equations)
         results = self._solved(working, start_params, as_solver(method, tol, maxiter))
-        return results.with_covariance(cov_type, use_t=use_t, **(cov_kwds or {}))
+        return results.with_covariance(cov_type, use_t=use_t, **checked_options(cov_kwds))
 
     @float64()
     def evaluate(self, params: Any, scale: str | float | None = None) -> GLMResults:
@@ -225,7 +227,7 @@ class GLM:
         factor = factorize(self.frame, self.exog, "none")
         beta = checked_params(params, self.exog.shape[1], "evaluate(params=...)")
         gamma = jnp.asarray(factor.r @ beta[factor.kept])
-        problem, dispersion = self.problem_on(factor.q), as_dispersion(scale, np.float64)
+        problem, dispersion = self.problem_on(factor.q), checked_scale("GLM.fit", scale)
         fitted = fit_at(problem, gamma, dispersion, float(factor.kept.size))
         return self._results(Working(factor, problem, fitted, dispersion), "evaluate")
 

@@ -40,6 +40,7 @@ from jaxglm._types import (
     Interval,
     inexact,
     record,
+    require_function,
     static,
 )
 from jaxglm._types import ArrayLike as Number
@@ -432,6 +433,7 @@ class Quasi(Family):
     has_likelihood: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        require_function("Quasi(variance_function", self.variance_function)
         check(self)
 
     def variance_at(self, mean: Mean) -> Array:

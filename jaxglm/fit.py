@@ -28,7 +28,7 @@ from jaxglm.links import Identity
 from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
 from jaxglm.penalties import Penalty, Ridge
 from jaxglm.solvers import IRLS, Solver, Status
-from jaxglm.solvers.base import as_status, tally
+from jaxglm.solvers.base import as_status, require_solver, tally
 from jaxglm.solvers.scoring import eta_change
 
 __all__ = ["Fit", "Status", "fit", "prepare"]
@@ -140,7 +140,7 @@ def fit(
     dispersion = as_dispersion(scale, dtype)
     if dispersion.value is not None:
         _require_shape("scale", dispersion.value, ())
-    return solve_prepared(problem, invalid, start, dispersion, solver)
+    return solve_prepared(problem, invalid, start, dispersion, require_solver(solver))
 
 
 def prepare(

@@ -148,7 +148,7 @@ def get_distribution(
 
 
 def simulate(results: Any, key: Any, n_draws: int | None = None) -> np.ndarray:
-    """Responses drawn at the fitted means: (n,), or (n_draws, n)."""
+    """Responses drawn at the fitted means, by key or seed: (n,), or (n_draws, n)."""
     results.need_data("simulate")
     return results.get_distribution().sample(key, n_draws)
 

@@ -25,6 +25,7 @@ from jaxglm._types import (
     elementwise_derivative,
     inexact,
     record,
+    require_function,
     safe_where,
     static,
 )
@@ -374,6 +375,7 @@ def from_inverse(
     an open one. 1 - mu is formed by subtraction: use `CDFLink(cdf, sf)` where the upper tail
     matters.
     """
+    require_function("from_inverse(fn", fn)
     domain, range = as_interval(domain), as_interval(range)
     far = () if domain.bounded else (range.low, range.high)
     return Inverse(fn, parameters, domain, range, tuple(end for end in far if np.isfinite(end)))

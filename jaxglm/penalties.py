@@ -55,6 +55,8 @@ class Ridge(Penalty):
     strength: ArrayLike
 
     def __post_init__(self) -> None:
+        if isinstance(self.strength, (str, complex)) or self.strength is None:
+            raise TypeError(f"Ridge(strength={self.strength!r}): strength must be real numbers.")
         if isinstance(self.strength, (int, float)) and not self.strength >= 0:
             raise ValueError(f"Ridge(strength={self.strength}): strength must be >= 0.")
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm import prediction
+from jaxglm.bootstrap import as_key, require_count
 from jaxglm.distributions import DISTRIBUTIONS
 from jaxglm.families import Family
 from jaxglm.frames import float64
@@ -36,12 +37,13 @@ class Predictive:
 
     @float64()
     def sample(self, key: Any, n_draws: int | None = None) -> np.ndarray:
-        """Responses (n,), or (n_draws, n) independent ones."""
-        return np.asarray(
-            prediction.simulate(
-                key, self.family, self.mean, self.phi, self.n_trials, n_draws=n_draws
-            )
+        """Responses (n,), or (n_draws, n) independent ones; key of jax.random, or a seed."""
+        if n_draws is not None:
+            require_count("n_draws", n_draws, 1)
+        found = prediction.simulate(
+            as_key(key), self.family, self.mean, self.phi, self.n_trials, n_draws=n_draws
         )
+        return np.asarray(found)
 
     @float64()
     def log_prob(self, y: Any) -> np.ndarray:

@@ -18,8 +18,8 @@ from jaxglm import comparisons, diagnostics, forecasts, tidy
 from jaxglm._labels import by_name
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._tables import Summary
-from jaxglm.arguments import checked_alpha
-from jaxglm.dispersion import as_dispersion
+from jaxglm.arguments import checked_alpha, checked_number, checked_scale
+from jaxglm.bootstrap import as_key
 from jaxglm.families import Family
 from jaxglm.frames import FitWarning, float64
 from jaxglm.model import loglike
@@ -266,7 +266,7 @@ class GLMResults:
         scale + 2 (rank + dk_params), at `scale` or the fitted one. aicc adds 2 k (k + 1) /
         (n_total - k - 1), k = rank + dk_params (Hurvich & Tsai 1989).
         """
-        k = self.rank + dk_params
+        k = self.rank + checked_number("info_criteria(dk_params", dk_params)
         if crit == "qaic":
             over = self.scale if scale is None else scale
             return -2.0 * self.llf_scaled(1.0) / over + 2.0 * k
@@ -284,7 +284,7 @@ class GLMResults:
         """The log-likelihood at the fitted coefficients and another scale; needs the data."""
         working = self.need_data("llf_scaled")
         fitted, rows = working.fitted, working.problem.rows
-        phi = as_dispersion(self.scale if scale is None else scale, np.float64).value
+        phi = checked_scale("llf_scaled", self.scale if scale is None else scale).value
         return float(loglike(fitted.family, rows, phi, fitted.deviance))
 
     def pseudo_rsquared(self, kind: str = "cs") -> float:
@@ -326,9 +326,9 @@ class GLMResults:
 
     @float64()
     def resid_quantile(self, key: Any) -> Any:
-        """Randomised quantile residuals (n,), standard normal under the model."""
+        """Randomised quantile residuals (n,), standard normal under the model, by key or seed."""
         working = self.need_data("resid_quantile")
-        found = diagnostics.resid_quantile(key, working.problem, working.fitted)
+        found = diagnostics.resid_quantile(as_key(key), working.problem, working.fitted)
         return self.model.frame.label(found)
 
     @float64()

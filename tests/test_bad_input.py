@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse
 
 import jaxglm
-from jaxglm import FitWarning, Status, families, fit, fit_many, links
+from jaxglm import FitWarning, Status, families, fit, fit_many, links, penalties, solvers
 
 N = 8
 X = np.column_stack([np.ones(N), np.linspace(-1.0, 1.0, N)])
@@ -167,6 +167,30 @@ def test_wrong_controls_are_refused_by_name(name):
 @pytest.mark.parametrize(
     ("make", "says"),
     (
+        (lambda: families.Quasi(3), r"Quasi\(variance_function=3\): allowed are functions"),
+        (lambda: families.from_log_prob(3, support=(0, 1)), r"from_log_prob\(fn=3\)"),
+        (lambda: families.from_cumulant(3, support=(0, 1)), r"from_cumulant\(b=3\)"),
+        (lambda: links.from_inverse(3), r"from_inverse\(fn=3\)"),
+        (lambda: penalties.Ridge("a"), r"Ridge\(strength='a'\)"),
+        (lambda: solvers.Gradient(3), r"Gradient\(transformation=3\).*optax"),
+        (lambda: fit(X, COUNTS, solver="irls"), "solver='irls'.*jaxglm.solvers"),
+        (
+            lambda: fit_many(X, COUNTS[None], families.Poisson(), solver=solvers.IRLS),
+            "solver=.*as IRLS",
+        ),
+        (
+            lambda: fit_many(X, COUNTS[None], families.Poisson(), devices=3),
+            "devices=3.*jax.devices",
+        ),
+        (
+            lambda: fit_many(X, COUNTS[None], families.Poisson(), devices=[]),
+            r"devices=\[\].*jax.devices",
+        ),
+        (lambda: glm().fit(cov_kwds=3), "cov_kwds=3.*dictionaries"),
+        (lambda: glm().fit(scale=[1.0, 2.0]), r"scale=...\): shape \(2,\); allowed is one"),
+        (lambda: glm().fit().info_criteria(dk_params="a"), "dk_params='a'"),
+        (lambda: glm().fit().simulate("a"), "key='a'.*seeds"),
+        (lambda: glm().fit().simulate(1, n_draws=0), "n_draws=0.*>= 1"),
         (lambda: families.Tweedie(0.5), "var_power=0.5"),
         (lambda: families.NegativeBinomial(0.0), "alpha=0.0"),
         (lambda: families.NegativeBinomial(-1.0), "alpha=-1.0"),
@@ -174,8 +198,8 @@ def test_wrong_controls_are_refused_by_name(name):
         (lambda: families.Poisson(links.Logit()), r"Poisson\(link=Logit"),
     ),
 )
-def test_families_that_are_none_are_refused(make, says):
-    with pytest.raises(ValueError, match=says):
+def test_what_is_none_of_its_kind_is_refused(make, says):
+    with pytest.raises((ValueError, TypeError), match=says):
         make()
 
 

@@ -126,6 +126,13 @@ def decrement_tolerance(tol: float | None, dtype: Any) -> float:
     return float(np.finfo(dtype).eps) ** 0.75 if tol is None else tol
 
 
+def require_solver(solver: Any) -> Solver:
+    """The solver itself; raises for what is none, a class or a name too."""
+    if not isinstance(solver, Solver):
+        raise TypeError(f"solver={solver!r}: allowed are those of jaxglm.solvers, as IRLS().")
+    return solver
+
+
 def check_controls(name: str, tol: float | None, max_steps: int) -> None:
     """Raise where a tolerance or a step limit makes no sense."""
     if not is_tolerance(tol):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxglm._types import Array, record, static
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Evaluation, Problem, evaluate, penalised_score
-from jaxglm.solvers.base import Solver, Status, as_status, check_controls, decide
+from jaxglm.solvers.base import Solver, Status, as_status, check_controls, decide, is_count
 from jaxglm.solvers.newton import Newton
 from jaxglm.solvers.scoring import start_state
 
@@ -61,9 +61,14 @@ class Gradient(Solver):
 
     def __post_init__(self) -> None:
         check_controls("Gradient", self.tol, self.max_steps)
+        steps = getattr(self.transformation, "update", None)
+        if self.transformation is not None and steps is None:
+            raise TypeError(
+                f"Gradient(transformation={self.transformation!r}): allowed are those of optax."
+            )
         if self.batch_size is None:
             return
-        if int(self.batch_size) != self.batch_size or self.batch_size < 1:
+        if not is_count(self.batch_size):
             raise ValueError(
                 f"Gradient(batch_size={self.batch_size}): batch_size must be an integer >= 1."
             )

@@ -75,6 +75,9 @@ def label_codes(name: str, labels: Any, present: np.ndarray) -> np.ndarray:
     if missing.any():
         raise ValueError(f"{name}: {missing.sum()} missing (first at row {missing.argmax()}).")
     filled = np.where(present, found, found[present.argmax()])
-    if filled.dtype == object and len({isinstance(v, str) for v in filled}) > 1:
-        raise TypeError(f"{name}: labels of different kinds; allowed are numbers, or text.")
-    return np.unique(filled, return_inverse=True)[1].reshape(-1)
+    try:
+        return np.unique(filled, return_inverse=True)[1].reshape(-1)
+    except (TypeError, ArithmeticError) as error:
+        raise TypeError(
+            f"{name}: labels of different kinds; allowed are numbers, or text."
+        ) from error

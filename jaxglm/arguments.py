@@ -62,8 +62,10 @@ def as_family(family: Family | type[Family] | str | None) -> Family:
 
 def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
     """The solver that a method's name stands for, with its controls."""
-    if method not in METHODS:
+    names = {name.lower(): name for name in METHODS}
+    if not isinstance(method, str) or method.lower() not in names:
         raise ValueError(f"GLM.fit(method={method!r}): allowed are {', '.join(METHODS)}.")
+    method = names[method.lower()]
     if not is_tolerance(tol):
         raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0 and < 1.")
     if not is_count(maxiter):

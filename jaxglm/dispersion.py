@@ -39,9 +39,10 @@ def as_dispersion(scale: str | ArrayLike | None, dtype: Any) -> Dispersion:
     if scale is None:
         return Dispersion()
     if isinstance(scale, str):
-        if scale not in KINDS:
+        kinds = {kind.lower(): kind for kind in KINDS}
+        if scale.lower() not in kinds:
             raise ValueError(f"scale={scale!r}: allowed are None, a number, {', '.join(KINDS)}.")
-        return Dispersion(kind=scale)
+        return Dispersion(kind=kinds[scale.lower()])
     if isinstance(scale, (int, float)) and not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale={scale}: a number must be finite and > 0.")
     if not isinstance(scale, jax.Array) and np.asarray(scale).dtype.kind not in "biuf":

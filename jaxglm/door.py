@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from functools import partial
 from typing import Any
 
 import jax
@@ -133,6 +134,39 @@ class GLM:
         """Rows of the data."""
         return len(self.frame.endog)
 
+    @property
+    def offset(self) -> np.ndarray | None:
+        """What is added to the linear predictor (n,), log(exposure) included, or None."""
+        return self.frame.offset
+
+    @property
+    def n_trials(self) -> np.ndarray | None:
+        """Trials behind the proportions (n,), or None."""
+        return self.frame.n_trials
+
+    @property
+    def freq_weights(self) -> np.ndarray | None:
+        """Replications (n,), or None."""
+        return self.frame.freq_weights
+
+    @property
+    def var_weights(self) -> np.ndarray | None:
+        """Precisions (n,), or None."""
+        return self.frame.var_weights
+
+    @property
+    def df_model(self) -> float:
+        """The design's rank, less 1 where it has a constant."""
+        factor = factorize(self.frame, self.exog, "none")
+        return float(factor.kept.size - has_constant(factor, self.frame.present))
+
+    @property
+    def df_resid(self) -> float:
+        """The sum of freq_weights over rows that count, less the design's rank."""
+        present, frequency = self.frame.present, self.frame.freq_weights
+        count = present.sum() if frequency is None else frequency[present].sum()
+        return float(count - factorize(self.frame, self.exog, "none").kept.size)
+
     @float64()
     def fit(
         self,
@@ -148,6 +182,7 @@ class GLM:
         penalty: Penalty | Any = None,
         solver: Solver | None = None,
         rank_deficient: str = "warn",
+        max_start_irls: int = 0,
     ) -> GLMResults:
         """Estimate the coefficients.
 
@@ -159,7 +194,7 @@ class GLM:
         raises; "minnorm" gives of all coefficients with the same fitted values the shortest, as
         statsmodels' pinv does, with the pseudo-inverse of the information as covariance: these
         depend on the columns' units, and only combinations in the span of exog's rows have a
-        meaning.
+        meaning. max_start_irls: passes of IRLS from whose end another method starts.
 
         Warns once where the fit did not converge; the reason is `GLMResults.status`.
         """
@@ -173,7 +208,8 @@ class GLM:
             factor = factorize(frame, self.exog @ equations.basis, "none")
         problem = self.problem_on(factor.q, penalty=turned(penalty, factor, equations))
         working = Working(factor, problem, None, checked_scale("GLM.fit", scale), equations)
-        results = self._solved(working, start_params, chosen, penalty)
+        begin = as_solver("IRLS", None, max_start_irls) if max_start_irls else None
+        results = self._solved(working, start_params, chosen, penalty, begin)
         return results.with_covariance(cov_type, use_t=use_t, **checked_options(cov_kwds))
 
     @float64()
@@ -232,14 +268,20 @@ class GLM:
         return self._results(Working(factor, problem, fitted, dispersion), "evaluate")
 
     def _solved(
-        self, working: Working, start: Any, solver: Solver, penalty: Penalty | None = None
+        self,
+        working: Working,
+        start: Any,
+        solver: Solver,
+        penalty: Penalty | None = None,
+        begin: Solver | None = None,
     ) -> GLMResults:
-        """The results of the fit; warns unless it converged."""
+        """The results of the fit, from where `begin` ends; warns unless it converged."""
         start = checked_start(start, len(self.exog_names))
         start = None if start is None else jnp.asarray(working.inner(start))
-        fitted = solve_prepared(
-            working.problem, jnp.asarray(False), start, working.dispersion, solver
-        )
+        solve = partial(solve_prepared, working.problem, jnp.asarray(False))
+        if begin is not None:
+            start = solve(start, working.dispersion, begin).params
+        fitted = solve(start, working.dispersion, solver)
         status = Status(int(fitted.status))
         if status != Status.converged:
             text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"

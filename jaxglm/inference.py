@@ -7,6 +7,7 @@ what decides it, the denominator's degrees of freedom or `known_scale`. Nothing 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from functools import partial
 from typing import Literal
 
@@ -112,13 +113,22 @@ class LikelihoodRatioTest:
 
 @record
 class ScoreTest:
-    """Rao's test: `statistic` is chi-squared on `df`; z (k,), z_pvalue test columns one by one."""
+    """Rao's test: `statistic` is chi-squared on `df`; z (k,), z_pvalue test columns one by one.
+
+    It unpacks as statsmodels' does, into statistic, pvalue and df.
+    """
 
     statistic: Array
     df: Array
     pvalue: Array
     z: Array
     z_pvalue: Array
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter((self.statistic, self.pvalue, self.df))
+
+    def __getitem__(self, place: int) -> Array:
+        return tuple(self)[place]
 
 
 def contrasts(

@@ -55,6 +55,20 @@ class MeanIntervals:
     linear: Array
     linear_se: Array
 
+    @property
+    def predicted_mean(self) -> Array:
+        """mean, by statsmodels' name."""
+        return self.mean
+
+    @property
+    def se_mean(self) -> Array:
+        """se, by statsmodels' name."""
+        return self.se
+
+    def conf_int(self) -> np.ndarray:
+        """The limits (n, 2)."""
+        return np.column_stack([self.lower, self.upper])
+
     def summary_frame(self) -> Any:
         """A pandas frame of the means under statsmodels' names."""
         names = {"mean": "mean", "se": "mean_se", "lower": "mean_ci_lower"}

@@ -396,6 +396,8 @@ class GLMResults:
         """The printed summary, as text, HTML in notebooks, Markdown and LaTeX."""
         return summarize(self, checked_alpha("summary", alpha))
 
+    summary2 = summary
+
     def remove_data(self) -> GLMResults:
         """The same results without the data: small, and answering all but what needs the rows."""
         return dataclasses.replace(self, model=None, working=None)

@@ -426,3 +426,33 @@ def test_the_flag_changes_no_digit():
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         printed.append(done.stdout)
     assert printed[0] == printed[1] and "0x" in printed[0]
+
+
+def test_statsmodels_names_of_models_and_results_answer():
+    random = np.random.default_rng(7)
+    X = np.column_stack([np.ones(40), random.normal(size=(40, 2))])
+    y, weights = random.poisson(2.0, 40).astype(float), random.integers(0, 3, 40).astype(float)
+    model = jaxglm.GLM(y, X, families.Poisson(), offset=0.1 * X[:, 1], freq_weights=weights)
+    results = model.fit(method="irls", scale="x2")
+    assert (model.df_resid, model.df_model) == (results.df_resid, results.df_model)
+    assert model.n_trials is None and model.var_weights is None
+    np.testing.assert_array_equal(model.offset, 0.1 * X[:, 1])
+    np.testing.assert_array_equal(model.freq_weights, weights)
+    test = model.score_test(results.params, exog_extra=X[:, 1] ** 2)
+    statistic, pvalue, df = test
+    assert (statistic, pvalue, df) == (test.statistic, test.pvalue, test.df) and test[0] > 0
+    found = results.get_prediction()
+    np.testing.assert_allclose(found.predicted_mean, results.mu, rtol=1e-12)
+    np.testing.assert_array_equal(found.conf_int()[:, 0], found.lower)
+    assert str(results.summary2()) == str(results.summary())
+
+
+def test_passes_of_irls_shorten_the_way_of_another_method():
+    random = np.random.default_rng(8)
+    X = np.column_stack([np.ones(40), random.normal(size=(40, 2))])
+    model = jaxglm.GLM(
+        random.gamma(2.0, np.exp(X @ [0.5, 0.4, -0.3])), X, families.Gamma(links.Log())
+    )
+    alone, begun = (model.fit(method="newton", max_start_irls=k) for k in (0, 4))
+    assert begun.n_iter < alone.n_iter
+    np.testing.assert_allclose(begun.params, alone.params, rtol=1e-10)

@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS))
     options = parser.parse_args()
     record = {"reps": options.reps, "peer_reps": options.peer_reps, "cores": os.cpu_count()}
+    record["load"] = os.getloadavg()
     record["ours"] = ours(options.reps, options.repeats)
     for name in options.peers.split(","):
         run, beside = PEERS[name]

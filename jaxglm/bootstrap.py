@@ -215,6 +215,8 @@ def _draw_rows(
     of_units = None if strata is None else np.zeros(count, int)
     if of_units is not None:
         of_units[codes] = strata
+        if np.any(of_units[codes] != strata):
+            raise ValueError("strata: a cluster has rows in more than one.")
     drawn = draw(key, np.ones(count), reps, of_units)
     return drawn[:, codes] * frequency[None, :]
 

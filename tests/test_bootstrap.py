@@ -20,12 +20,28 @@ def fitted(**more):
     return jaxglm.GLM(DATA.positive, DATA.X, families.Gamma(links.Log()), **more).fit()
 
 
-def test_a_draw_has_as_many_observations_as_the_sample():
-    frequency = np.arange(N) % 4.0
-    drawn = np.asarray(draw_frequencies(KEY, frequency, 500))
-    assert np.all(drawn.sum(axis=1) == frequency.sum()) and np.all(drawn[:, frequency == 0] == 0)
+@pytest.mark.parametrize("share", (1.0, 0.75))
+def test_a_draw_has_as_many_observations_as_the_sample(share):
+    frequency = share * (np.arange(N) % 4)
+    drawn = draw_frequencies(KEY, frequency, 500)
+    assert np.all(drawn.sum(axis=1) == round(frequency.sum())) and np.all(
+        drawn[:, frequency == 0] == 0
+    )
     # Of a mean over 500 draws of variance near f: five standard errors.
     close(drawn.mean(axis=0), frequency, atol=5 * np.sqrt(3 / 500), rtol=0)
+    strata = np.arange(N) // 10 % 2
+    within = draw_frequencies(KEY, frequency, 50, None, strata)
+    for stratum in (0, 1):
+        assert np.all(
+            within[:, strata == stratum].sum(axis=1) == round(frequency[strata == stratum].sum())
+        )
+
+
+def test_counts_hold_what_one_row_can_have():
+    many = np.array([300.0, 0.0, 1.0])
+    drawn = draw_frequencies(KEY, many, 20)
+    assert drawn.dtype == np.uint16 and np.all(drawn.sum(axis=1) == 301) and drawn.max() > 255
+    assert draw_frequencies(KEY, np.ones(3), 20).dtype == np.uint8
 
 
 def test_clusters_are_drawn_whole():

@@ -164,6 +164,9 @@ def test_mistakes_are_named():
         ({"method": "wild", "strata": np.ones(N)}, "with strata"),
         ({"clusters": np.ones(3)}, "clusters: shape"),
         ({"method": "parametric", "clusters": np.arange(N) // 2}, "no clusters"),
+        ({"clusters": np.arange(N) // 2, "strata": np.arange(N) % 2}, "a cluster has rows in more"),
+        ({"frequencies": np.ones((REPS, 3))}, r"frequencies: shape \(199, 3\)"),
+        ({"frequencies": np.ones((REPS, N)), "method": "wild"}, "with pairs"),
     ):
         with pytest.raises(ValueError, match=match):
             drawn(**given)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxglm import GLM, families
+from jaxglm import GLM, families, links
 from jaxglm.simulate import (
     Analysis,
     Estimand,
@@ -19,6 +19,7 @@ from jaxglm.simulate import (
     find_power,
     performance,
     relative_precision,
+    solve_power,
 )
 
 pytestmark = pytest.mark.nightly
@@ -127,35 +128,6 @@ def test_the_t_interval_of_least_squares_is_exact():
     assert results.performance("t", 1, "slope")["rejection"].value > 0.6
 
 
-def test_measures_are_those_of_their_formulas():
-    rng = np.random.default_rng(4)
-    e, se = rng.normal(0.3, 1.0, 500), rng.uniform(0.7, 1.2, 500)
-    low, high = e - 2 * se, e + 2 * se
-    found = performance(e, se, low, high, 0.2)
-    n, m = 500, e.mean()
-    emp, mod = np.sqrt(np.sum((e - m) ** 2) / (n - 1)), np.sqrt(np.mean(se**2))
-    mse = np.mean((e - 0.2) ** 2)
-    var_of_v = np.sum((se**2 - np.mean(se**2)) ** 2) / (n - 1)
-    cover, cover_m = np.mean((low <= 0.2) & (0.2 <= high)), np.mean((low <= m) & (m <= high))
-    power = np.mean((low > 0) | (high < 0))
-    wanted = {
-        "bias": (m - 0.2, emp / np.sqrt(n)),
-        "empirical_se": (emp, emp / np.sqrt(2 * (n - 1))),
-        "mse": (mse, np.sqrt(np.sum(((e - 0.2) ** 2 - mse) ** 2) / (n * (n - 1)))),
-        "model_se": (mod, np.sqrt(var_of_v / (4 * n * mod**2))),
-        "relative_error": (
-            100 * (mod / emp - 1),
-            100 * mod / emp * np.sqrt(var_of_v / (4 * n * mod**4) + 1 / (2 * (n - 1))),
-        ),
-        "coverage": (cover, np.sqrt(cover * (1 - cover) / n)),
-        "bias_eliminated_coverage": (cover_m, np.sqrt(cover_m * (1 - cover_m) / n)),
-        "rejection": (power, np.sqrt(power * (1 - power) / n)),
-    }
-    for name, (value, mcse) in wanted.items():
-        close([found[name].value, found[name].mcse], [value, mcse])
-        assert found[name].n_used == n
-
-
 def test_monte_carlo_errors_are_the_spread_of_repeated_studies():
     rng = np.random.default_rng(9)
     n, studies = 200, 2000
@@ -239,6 +211,84 @@ def test_the_frame_has_a_row_per_measure(backend):
     assert len(frame) == 2 * 10
     wanted = run_of_normal().performance("t", 1, "slope")["mse"]
     assert frame["measure"].to_list()[13] == "mse" and frame["value"].to_list()[13] == wanted.value
+
+
+LARGE = 120
+
+
+def uneven_design(key, cell):
+    x, missed = jax.random.normal(key, (LARGE,)), jax.random.fold_in(key, 1)
+    kept = jax.random.bernoulli(missed, 1.0 - cell["missing"], (LARGE,)).astype(float)
+    spread = {"equal": 1.0, "uneven": 0.5 + 3.0 * (jnp.arange(LARGE) % 2)}[cell["weights"]]
+    X = jnp.column_stack([jnp.ones(LARGE), x])
+    return Sample(X, var_weights=spread * jnp.ones(LARGE), freq_weights=kept)
+
+
+def test_noise_weights_and_missing_rows_are_factors_that_keep_the_t_interval_exact():
+    study = Study(
+        {"phi": [1.0, 9.0], "weights": ["equal", "uneven"], "missing": [0.0, 0.5], "effect": [0.5]},
+        uneven_design,
+        lambda key, sample, cell: draw_response(key, sample, GAUSSIAN, [1.0, 0.5], cell["phi"]),
+        T, SLOPE, reps=1000,
+    )  # fmt: skip
+    results = study.run(KEY)
+    spread = []
+    for i in range(len(study.cells)):
+        found = results.performance("t", i, "slope")
+        assert found["coverage"].n_used == 1000
+        assert abs(found["coverage"].value - 0.95) < 4 * found["coverage"].mcse
+        assert abs(found["bias"].value) < 4 * found["bias"].mcse
+        spread.append(found["empirical_se"].value)
+    whole, half = np.array(spread)[::2], np.array(spread)[1::2]
+    # Half of the rows: twice the variance. A standard deviation of 1,000 values is off by 2 %.
+    np.testing.assert_allclose(half / whole, np.sqrt(2.0), rtol=0.15)
+    np.testing.assert_allclose(np.array(spread)[4:] / np.array(spread)[:4], 3.0, rtol=0.15)
+
+
+def drawn_counts(key, sample, cell):
+    link = {"log": links.Log(), "sqrt": links.Sqrt()}[cell["link"]]
+    poisson, mixed = families.Poisson(link), families.NegativeBinomial(0.5, link)
+    truth = [3.0, cell["effect"]]
+    return draw_response(key, sample, mixed if cell["family"] == "mixed" else poisson, truth)
+
+
+def test_a_wrong_family_costs_coverage_and_a_wrong_link_makes_bias():
+    study = Study(
+        {"family": ["poisson", "mixed"], "link": ["log", "sqrt"], "effect": [0.3]},
+        lambda key, cell: jnp.column_stack([jnp.ones(LARGE), jax.random.normal(key, (LARGE,))]),
+        drawn_counts,
+        {"model": Analysis(families.Poisson()), "robust": Analysis(families.Poisson(), cov="HC3")},
+        SLOPE, reps=1000,
+    )  # fmt: skip
+    results = study.run(KEY)
+    right, wrong_link, wrong_family, _ = (
+        results.performance("model", i, "slope") for i in range(len(study.cells))
+    )
+    assert abs(right["coverage"].value - 0.95) < 4 * right["coverage"].mcse
+    assert abs(right["bias"].value) < 4 * right["bias"].mcse
+    assert abs(wrong_link["bias"].value) > 20 * wrong_link["bias"].mcse
+    assert wrong_family["coverage"].value < 0.7 and wrong_family["relative_error"].value < -40
+    robust = results.performance("robust", 2, "slope")
+    assert abs(robust["coverage"].value - 0.95) < 4 * robust["coverage"].mcse + 0.02
+
+
+def test_the_smooth_search_finds_a_size_that_simulation_confirms():
+    def sized_design(key, cell):
+        return jnp.column_stack([jnp.ones(cell["n"]), jax.random.normal(key, (cell["n"],))])
+
+    study = Study(
+        {"n": [0], "effect": [0.6]}, sized_design, logistic_response, {"wald": Analysis(BINOMIAL)},
+        SLOPE, reps=500,
+    )  # fmt: skip
+    rare = solve_power(
+        study, "n", 100, 1000, BINOMIAL, lambda cell: jnp.array([-3.0, cell["effect"]]), key=KEY
+    )
+    assert 0 < rare.se < 0.02 * rare.value
+    n = round(float(rare.value))
+    held = dataclasses.replace(study, factors={"n": [n], "effect": [0.6]}, reps=4000).run(KEY)
+    found = held.performance("wald", 0, "slope")["rejection"]
+    # What is left to the large-sample formula: two points.
+    assert abs(found.value - 0.8) < 4 * found.mcse + 0.02
 
 
 SIZES = 96

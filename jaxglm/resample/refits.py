@@ -231,6 +231,13 @@ def bootstrap(
     if method not in _METHODS or (blocks is not None and method not in ("pairs", "bayesian")):
         allowed = ", ".join(_METHODS) if blocks is None else "pairs, bayesian (with strata)"
         raise ValueError(f'method="{method}": allowed are {allowed}.')
+    if frequencies is not None and (method, np.shape(frequencies)) != (
+        "pairs",
+        (reps, len(present)),
+    ):
+        raise ValueError(
+            f"frequencies: shape {np.shape(frequencies)}; allowed is (reps, n) with pairs."
+        )
     if method in _WEIGHTS:
         draws = (
             _WEIGHTS[method](part, model.freq_weights, held, codes, blocks)
@@ -275,7 +282,11 @@ _METHODS = (*_WEIGHTS, "parametric", "wild")
 
 def _reweighted(model: Model, draws: Iterator[Any]) -> _Found:
     """Refits to drawn weights; the first lane is the data's own fit."""
-    first = np.concatenate([model.freq_weights[None], next(draws)])
+    drawn = next(draws)
+    own = model.freq_weights.astype(drawn.dtype)
+    # Small integers stay so where they can: a group of lanes widens when it is fitted.
+    own = own if np.array_equal(own, model.freq_weights) else model.freq_weights
+    first = np.concatenate([own[None], drawn])
     parts = (dataclasses.replace(model, freq_weights=w) for w in (first, *draws))
     return _split(fit_parts(parts))
 

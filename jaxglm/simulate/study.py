@@ -266,18 +266,19 @@ class StudyResults:
         return narwhals.from_dict(columns, backend=backend).to_native()
 
 
+def draw_design(study: Study, key: Array, cell: Cell, number: Array) -> Sample:
+    """The design of a replicate, by the key of all the designs of its cell."""
+    found = study.design(key if study.fixed_design else jax.random.fold_in(key, number), cell)
+    return found if type(found) is Sample else Sample(found)
+
+
 def _drawer(study: Study, index: int) -> Callable[[Array, ArrayLike], Sample]:
     """A function from the study's key and replicate numbers to data sets, compiled once."""
     cell = study.cells[index]
 
-    def made(key: Array) -> Sample:
-        found = study.design(key, cell)
-        return found if type(found) is Sample else Sample(found)
-
     def one(design_key: Array, response_key: Array, number: Array) -> Sample:
         key = jax.random.fold_in(response_key, number)
-        own = design_key if study.fixed_design else jax.random.fold_in(design_key, number)
-        sample = made(own)
+        sample = draw_design(study, design_key, cell, number)
         return sample._replace(y=study.response(key, sample, cell))
 
     out = Sample(*(None if study.fixed_design else 0 for _ in Sample._fields))._replace(y=0)

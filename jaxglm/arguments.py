@@ -35,7 +35,8 @@ FAMILIES = {
     "negative_binomial": families.NegativeBinomial,
     "tweedie": families.Tweedie,
 }
-METHODS = ("IRLS", "newton", "lbfgs")
+# Polished by Newton, quasi-Newton methods end in the same numbers: one stands for both.
+METHODS = ("IRLS", "newton", "lbfgs", "bfgs")
 
 
 def as_family(family: Family | type[Family] | str | None) -> Family:

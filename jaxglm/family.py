@@ -135,6 +135,17 @@ class Family(abc.ABC):
         d = weight * m * self.unit_deviance(y, mu) / (2.0 * self.likelihood_scale(phi))
         return self.log_saturated(y, weight, phi, m) - d
 
+    def loglike(
+        self,
+        endog: Number,
+        mu: Number,
+        var_weights: Number = 1.0,
+        freq_weights: Number = 1.0,
+        scale: Number = 1.0,
+    ) -> Array:
+        """The sum of freq_weights times `loglike_obs`, with statsmodels' arguments."""
+        return jnp.sum(freq_weights * self.loglike_obs(endog, mu, var_weights, scale))
+
     def likelihood_scale(self, scale: Array) -> Array:
         """The scale that divides the deviance in the log-likelihood: 1 for trials, else `scale`."""
         return jnp.ones_like(scale) if self.counts_trials else scale

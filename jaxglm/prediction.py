@@ -109,6 +109,16 @@ class Margins:
     lower: Array
     upper: Array
 
+    @property
+    def margeff(self) -> Array:
+        """effect, by statsmodels' name."""
+        return self.effect
+
+    @property
+    def margeff_se(self) -> Array:
+        """se, by statsmodels' name."""
+        return self.se
+
     def summary_frame(self) -> Any:
         """A pandas frame of the fields, a row a column of the design."""
         return as_frame({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})

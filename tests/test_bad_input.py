@@ -138,7 +138,7 @@ CONTROLS = {
     "maxiter 2.5": ({"maxiter": 2.5}, "maxiter=2.5.*integers >= 1"),
     "long start": ({"start_params": np.ones(3)}, r"start_params=.*\(3,\).*\(2,\) finite"),
     "nan in start": ({"start_params": [0.0, np.nan]}, r"start_params=.*NaN.*\(2,\) finite"),
-    "method": ({"method": "bfgs"}, "method='bfgs'.*IRLS, newton, lbfgs"),
+    "method": ({"method": "powell"}, "method='powell'.*IRLS, newton, lbfgs, bfgs"),
     "scale": ({"scale": "pearson"}, "scale='pearson'.*X2, dev, ml"),
     "scale 0": ({"scale": 0.0}, "scale=0.0.*> 0"),
     "penalty": ({"penalty": -1.0}, "-1.0.*>= 0"),

@@ -445,6 +445,10 @@ def test_statsmodels_names_of_models_and_results_answer():
     np.testing.assert_allclose(found.predicted_mean, results.mu, rtol=1e-12)
     np.testing.assert_array_equal(found.conf_int()[:, 0], found.lower)
     assert str(results.summary2()) == str(results.summary())
+    llf = results.family.loglike(y, results.mu, freq_weights=weights, scale=results.scale)
+    np.testing.assert_allclose(llf, results.llf, rtol=1e-12)
+    effects = results.get_margeff()
+    assert effects.margeff is effects.effect and effects.margeff_se is effects.se
 
 
 def test_passes_of_irls_shorten_the_way_of_another_method():

@@ -134,7 +134,7 @@ SENSELESS = {
     model: {
         "tol": (0.0, -1.0, np.nan, np.inf, 1.0, 1e10, "a", 1j),
         "maxiter": (0, -5, 2.5, np.inf, np.nan, "a", None),
-        "method": ("bfgs", None, 3),
+        "method": ("powell", None, 3),
         "scale": ("pearson", 0.0, -1.0, np.nan, np.inf, 1j, np.mean),
         "penalty": (-1.0, np.nan, "a", 1j, [[1.0, 5.0], [0.0, 1.0]], [1.0, -1.0]),
         "cov_type": ("HC7", None, 3),

@@ -188,8 +188,8 @@ class GLM:
 
         method "IRLS", "newton" or "lbfgs" ("bfgs" too), or any `solver`, to `tol` (Newton decrement
         in units of the dispersion) within `maxiter` passes. scale: None (1 for Binomial, Poisson
-        and NegativeBinomial, else Pearson's), "X2", "dev", "ml" or a number. cov_type, cov_kwds: see
-        `GLMResults.with_covariance`; use_t has t and F replace z and chi-squared. penalty: see
+        and NegativeBinomial, else Pearson's), "X2", "dev", "ml" or a number. cov_type, cov_kwds:
+        see `GLMResults.with_covariance`; use_t has t and F replace z and chi-squared. penalty: see
         `jaxglm.fit`. rank_deficient "warn" gives aliased coefficients NaN, as R does; "error"
         raises; "minnorm" gives of all coefficients with the same fitted values the shortest, as
         statsmodels' pinv does, with the pseudo-inverse of the information as covariance: these

@@ -50,6 +50,8 @@ FIRST_LIMIT = 8
 CPU_BYTES = 2**18
 ACCELERATOR_BYTES = 2**29
 MOST_CHUNKS = 64
+# Lanes whose results are better joined in place than in one step.
+MANY_LANES = 2**17
 NO_LIMIT = np.iinfo(np.int32).max
 # Elements of the largest array below which a batch takes less time than a compilation.
 FILLED_ELEMENTS = 2**20
@@ -226,7 +228,8 @@ def _drive(
             chunks = -(-group.count // plan.chunk)
             numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, chunks))
             part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
-            part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
+            if group.count < group.held.size:
+                part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 
     with progress_bar(lanes, "fit", progress) as advance:
@@ -283,8 +286,10 @@ def _side_by_side(
 
 
 def _joined(parts: Iterator[Fit], groups: list[_Group]) -> Fit:
-    """The lanes of all groups, each put in its place as it comes: no two copies are held."""
+    """The lanes of all groups; many are put in place as they come, and not held twice."""
     *starts, lanes = np.cumsum([0, *(group.count for group in groups)]).tolist()
+    if lanes < MANY_LANES:
+        return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
 
     def room(v: Array) -> Array:
         return jnp.zeros((lanes, *v.shape[1:]), v.dtype, device=v.sharding)

@@ -77,6 +77,14 @@ def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
     return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
 
 
+def information_method(method: str, optim_hessian: str) -> str:
+    """The method, which with the expected information instead of Newton's is scoring."""
+    if optim_hessian not in ("oim", "eim"):
+        raise ValueError(f"GLM.fit(optim_hessian={optim_hessian!r}): allowed are 'oim', 'eim'.")
+    newton = isinstance(method, str) and method.lower() == "newton"
+    return "IRLS" if newton and optim_hessian == "eim" else method
+
+
 def checked_scale(what: str, scale: Any) -> Dispersion:
     """The dispersion of one fit: a kind, or a single number."""
     found = as_dispersion(scale, np.float64)

@@ -27,6 +27,7 @@ from jaxglm.arguments import (
     checked_scale,
     checked_start,
     hypothesis,
+    information_method,
     new_rows,
     total_offset,
 )
@@ -183,6 +184,7 @@ class GLM:
         solver: Solver | None = None,
         rank_deficient: str = "warn",
         max_start_irls: int = 0,
+        optim_hessian: str = "oim",
     ) -> GLMResults:
         """Estimate the coefficients.
 
@@ -194,13 +196,15 @@ class GLM:
         raises; "minnorm" gives of all coefficients with the same fitted values the shortest, as
         statsmodels' pinv does, with the pseudo-inverse of the information as covariance: these
         depend on the columns' units, and only combinations in the span of exog's rows have a
-        meaning. max_start_irls: passes of IRLS from whose end another method starts.
+        meaning. max_start_irls: passes of IRLS from whose end another method starts. optim_hessian:
+        the information of "newton", "oim" (observed) or "eim" (expected: scoring).
 
         Warns once where the fit did not converge; the reason is `GLMResults.status`.
         """
         require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
         factor, equations = factorize(frame, self.exog, rank_deficient), None
+        method = information_method(method, optim_hessian)
         chosen = as_solver(method, tol, maxiter) if solver is None else require_solver(solver)
         penalty = checked_penalty(penalty, p)
         if rank_deficient == "minnorm" and factor.aliased.size:

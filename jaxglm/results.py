@@ -211,11 +211,11 @@ class GLMResults:
     ) -> GLMResults:
         """The same fit with another covariance; None: with another `use_t` alone.
 
-        "nonrobust": expected information; "observed"; "HC0" to "HC4" as R's sandwich; "cluster":
-        `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`, as Stata's
-        regress and statsmodels; "CR2", "CR3": clusters whose scores are freed of their own pull
-        (`covariance.clustered`), with (G - 1)/G, the jackknife's, unless `use_correction`. All
-        have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k) where
+        "nonrobust", "eim": expected information; "observed", "oim"; "HC0" to "HC4" as R's sandwich;
+        "cluster": `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`,
+        as Stata's regress and statsmodels; "CR2", "CR3": clusters whose scores are freed of their
+        own pull (`covariance.clustered`), with (G - 1)/G, the jackknife's, unless `use_correction`.
+        All have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k) where
         `use_correction`. "bootstrap": that of `reps` fits to observations drawn with replacement,
         or to whole `groups` (n,), as sandwich's vcovBS; `key` of jax.random, or a seed (None: 0).
         bread: "expected" (R) or "observed" information (statsmodels). scaling_factor multiplies

@@ -28,7 +28,9 @@ from jaxglm.penalties import Penalty, Ridge
 from jaxglm.solvers import Solver, Status
 from jaxglm.solvers.base import RUNNING, decrement_tolerance
 
+# With statsmodels' names for the two.
 MODEL_BASED = {"nonrobust": "expected", "observed": "observed"}
+MODEL_BASED |= {"eim": "expected", "oim": "observed"}
 # Of clusters, the names in `covariance.clustered` with and without the correction.
 CLUSTERED = {"cluster": ("HC1", "HC0"), "CR2": ("HC2", "HC2"), "CR3": ("HC3", "HC3")}
 COV_TYPES = (*MODEL_BASED, *covariance.HETEROSCEDASTIC, *CLUSTERED, "HAC", "bootstrap")

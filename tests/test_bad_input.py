@@ -143,7 +143,7 @@ CONTROLS = {
     "scale 0": ({"scale": 0.0}, "scale=0.0.*> 0"),
     "penalty": ({"penalty": -1.0}, "-1.0.*>= 0"),
     "penalties": ({"penalty": np.array([1.0, -1.0])}, "penalty=.*negative.*semidefinite"),
-    "cov_type": ({"cov_type": "HC7"}, "HC7.*nonrobust, observed, HC0"),
+    "cov_type": ({"cov_type": "HC7"}, "HC7.*nonrobust, observed, eim, oim, HC0"),
     "one cluster": (
         {"cov_type": "cluster", "cov_kwds": {"groups": np.ones(N)}},
         "groups: one cluster",

@@ -451,6 +451,16 @@ def test_statsmodels_names_of_models_and_results_answer():
     assert effects.margeff is effects.effect and effects.margeff_se is effects.se
 
 
+def test_the_informations_have_statsmodels_names():
+    model = jaxglm.GLM(DATA.positive, DATA.X, families.Gamma(links.Log()))
+    results = model.fit(method="newton", optim_hessian="eim")
+    assert results.method == "IRLS" and model.fit(method="newton").method == "Newton"
+    for name, own in (("eim", "nonrobust"), ("oim", "observed")):
+        np.testing.assert_allclose(
+            results.with_covariance(name).bse, results.with_covariance(own).bse, rtol=1e-14
+        )
+
+
 def test_passes_of_irls_shorten_the_way_of_another_method():
     random = np.random.default_rng(8)
     X = np.column_stack([np.ones(40), random.normal(size=(40, 2))])

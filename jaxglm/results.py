@@ -215,11 +215,11 @@ class GLMResults:
         "cluster": `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`,
         as Stata's regress and statsmodels; "CR2", "CR3": clusters whose scores are freed of their
         own pull (`covariance.clustered`), with (G - 1)/G, the jackknife's, unless `use_correction`.
-        All have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k) where
-        `use_correction`. "bootstrap": that of `reps` fits to observations drawn with replacement,
-        or to whole `groups` (n,), as sandwich's vcovBS; `key` of jax.random, or a seed (None: 0).
-        bread: "expected" (R) or "observed" information (statsmodels). scaling_factor multiplies
-        the covariance. What was used is kept in `cov_kwds`, of the groups their number.
+        All have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k)
+        where `use_correction`. "bootstrap": that of `reps` fits to observations drawn with
+        replacement, or to whole `groups` (n,), as sandwich's vcovBS; `key` of jax.random, or a seed
+        (None: 0). bread: "expected" (R) or "observed" information (statsmodels). scaling_factor
+        multiplies the covariance. What was used is kept in `cov_kwds`, of the groups their number.
         """
         use_t = self.use_t if use_t is None else use_t
         plain = cov_type == self.cov_type == "nonrobust" and scaling_factor == 1.0

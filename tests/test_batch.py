@@ -286,7 +286,7 @@ def test_progress_reports_every_lane(capsys):
         ({"y": np.zeros(N)}, "no argument has a lane axis"),
         ({"y": np.full((B, N), "a")}, "y: dtype"),
         ({"chunk_size": 0}, "chunk_size=0"),
-        ({"scale": "x2"}, "scale='x2'"),
+        ({"scale": "x3"}, "scale='x3'"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):

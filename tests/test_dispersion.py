@@ -51,7 +51,7 @@ def test_maximum_likelihood_scale_matches_the_reference(family, link):
     np.testing.assert_allclose(loglike, row.answers["loglike_ml"], rtol=1e-9)
 
 
-@pytest.mark.parametrize("scale", ["pearson", "x2", ""])
+@pytest.mark.parametrize("scale", ["pearson", "x3", ""])
 def test_unknown_scales_raise_by_name(scale):
     with pytest.raises(ValueError, match="scale="):
         fit(DATA.X, DATA.positive, families.Gamma(), scale=scale)

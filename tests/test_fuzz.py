@@ -143,13 +143,13 @@ SENSELESS = {
     single: {
         "family": ("poisson", None, 3, links.Log()),
         "penalty": (-1.0, np.nan, "a", 1j),
-        "scale": ("x2", 0.0, -1.0, np.nan, 1j, [1.0]),
+        "scale": ("x3", 0.0, -1.0, np.nan, 1j, [1.0]),
         "n_trials": (2.0,),
     },
     many: {
         "family": ("poisson", None, 3, links.Log()),
         "penalty": (-1.0, np.nan, "a", 1j),
-        "scale": ("x2", 0.0, -1.0, np.nan, 1j),
+        "scale": ("x3", 0.0, -1.0, np.nan, 1j),
         "n_trials": (2.0,),
         "chunk_size": (0, -1, 1.5, np.nan, "a"),
         "dtype": (int, np.float16, "a", complex),

@@ -35,11 +35,28 @@ def by_name(found: Any, names: Sequence[str] | None, *, square: bool = False) ->
     return by_row(found, None if names is None else list(names), names if square else None)
 
 
-def as_frame(columns: dict[str, Any]) -> Any:
-    """A DataFrame of columns (n,), on their index where they are Series."""
-    import pandas as pd
+def as_frame(columns: dict[str, Any], backend: Any = "pandas") -> Any:
+    """A data frame of columns (n,); pandas' is on their index where they are Series.
 
-    return pd.DataFrame(columns)
+    backend: "pandas", another eager one of narwhals, or None for the columns as they are.
+    """
+    if backend is None:
+        return columns
+    if backend == "pandas":
+        import pandas as pd
+
+        return pd.DataFrame(columns)
+    arrays = {name: np.asarray(column) for name, column in columns.items()}
+    return narwhals().from_dict(arrays, backend=backend).to_native()
+
+
+def narwhals() -> Any:
+    """The package, where it is installed."""
+    try:
+        import narwhals
+    except ImportError as error:
+        raise ImportError("frames need narwhals: pip install 'jaxglm[frames]'.") from error
+    return narwhals
 
 
 def _labelled(index: Any, columns: Sequence[str] | None, values: Any) -> Any:

@@ -61,28 +61,22 @@ def as_family(family: Family | type[Family] | str | None) -> Family:
     return family
 
 
-def as_solver(method: str, tol: float | None, maxiter: int) -> Solver:
-    """The solver that a method's name stands for, with its controls."""
+def as_solver(method: str, tol: float | None, maxiter: int, hessian: str = "oim") -> Solver:
+    """The solver of a method's name and controls; Newton's with hessian "eim" is scoring."""
     names = {name.lower(): name for name in METHODS}
     if not isinstance(method, str) or method.lower() not in names:
         raise ValueError(f"GLM.fit(method={method!r}): allowed are {', '.join(METHODS)}.")
+    if hessian not in ("oim", "eim"):
+        raise ValueError(f"GLM.fit(optim_hessian={hessian!r}): allowed are 'oim', 'eim'.")
     method = names[method.lower()]
     if not is_tolerance(tol):
         raise ValueError(f"GLM.fit(tol={tol}): allowed are None and finite numbers > 0 and < 1.")
     if not is_count(maxiter):
         raise ValueError(f"GLM.fit(maxiter={maxiter}): allowed are integers >= 1.")
-    if method == "IRLS":
+    if method == "IRLS" or (method, hessian) == ("newton", "eim"):
         return IRLS(tol, maxiter)
     newton = Newton(tol, maxiter)
     return newton if method == "newton" else Gradient(max_steps=maxiter, polish=newton)
-
-
-def information_method(method: str, optim_hessian: str) -> str:
-    """The method, which with the expected information instead of Newton's is scoring."""
-    if optim_hessian not in ("oim", "eim"):
-        raise ValueError(f"GLM.fit(optim_hessian={optim_hessian!r}): allowed are 'oim', 'eim'.")
-    newton = isinstance(method, str) and method.lower() == "newton"
-    return "IRLS" if newton and optim_hessian == "eim" else method
 
 
 def checked_scale(what: str, scale: Any) -> Dispersion:

@@ -27,7 +27,6 @@ from jaxglm.arguments import (
     checked_scale,
     checked_start,
     hypothesis,
-    information_method,
     new_rows,
     total_offset,
 )
@@ -204,8 +203,8 @@ class GLM:
         require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
         factor, equations = factorize(frame, self.exog, rank_deficient), None
-        method = information_method(method, optim_hessian)
-        chosen = as_solver(method, tol, maxiter) if solver is None else require_solver(solver)
+        named = as_solver(method, tol, maxiter, optim_hessian)
+        chosen = named if solver is None else require_solver(solver)
         penalty = checked_penalty(penalty, p)
         if rank_deficient == "minnorm" and factor.aliased.size:
             equations = row_space(factor, self.exog)
@@ -250,7 +249,7 @@ class GLM:
         if factor.aliased.size:
             raise ValueError("fit_constrained: exog is rank deficient under the constraints too.")
         problem = self.problem_on(factor.q, shift=self.exog @ origin)
-        dispersion, equations = checked_scale("GLM.fit", scale), Equations(basis, origin)
+        dispersion, equations = checked_scale("fit_constrained", scale), Equations(basis, origin)
         working = Working(factor, problem, None, dispersion, equations)
         results = self._solved(working, start_params, as_solver(method, tol, maxiter))
         return results.with_covariance(cov_type, use_t=use_t, **checked_options(cov_kwds))
@@ -267,7 +266,7 @@ class GLM:
         factor = factorize(self.frame, self.exog, "none")
         beta = checked_params(params, self.exog.shape[1], "evaluate(params=...)")
         gamma = jnp.asarray(factor.r @ beta[factor.kept])
-        problem, dispersion = self.problem_on(factor.q), checked_scale("GLM.fit", scale)
+        problem, dispersion = self.problem_on(factor.q), checked_scale("evaluate", scale)
         fitted = fit_at(problem, gamma, dispersion, float(factor.kept.size))
         return self._results(Working(factor, problem, fitted, dispersion), "evaluate")
 

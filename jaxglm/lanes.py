@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._labels import is_missing
+from jaxglm._labels import as_frame, is_missing
 from jaxglm._special import two_sided_normal, two_sided_t
 from jaxglm._types import Array, ArrayLike, inexact
 from jaxglm.batch import fit_many
@@ -223,15 +223,10 @@ def to_frame(
     """A tidy table, a row per lane and term: lane, term, estimate, se, z, p, status.
 
     terms: p names (None: x0, x1, ...); lanes: B labels (None: 0, 1, ...); backend: "pandas",
-    "polars" or another eager one of narwhals. z = estimate / se, p as in `pvalues`, NaN in lanes
-    without inference, whose estimates are shown as they are. Needs the extra `frames`.
+    another eager one of narwhals (extra `frames`), or None for a dictionary of columns.
+    z = estimate / se, p as in `pvalues`, NaN in lanes without inference, whose estimates are shown
+    as they are.
     """
-    try:
-        import narwhals
-    except ImportError as error:
-        raise ImportError(
-            "to_frame needs narwhals: pip install 'jaxglm[frames]', and the data frame library."
-        ) from error
     _require_lanes(fits)
     count, p = fits.params.shape
     terms = [f"x{j}" for j in range(p)] if terms is None else list(terms)
@@ -255,7 +250,7 @@ def to_frame(
         "p": p_of.ravel(),
         "status": np.repeat(names, p),
     }
-    return narwhals.from_dict(columns, backend=backend).to_native()
+    return as_frame(columns, backend)
 
 
 def precision_of(values: Any) -> contextlib.AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxglm._labels import as_frame
+from jaxglm._labels import as_frame, narwhals
 from jaxglm.arguments import checked_alpha
 
 
@@ -29,7 +29,7 @@ def tidy(
     columns = dict(zip(names, map(np.asarray, values), strict=True))
     if exponentiate:
         columns |= {k: np.exp(columns[k]) for k in ("estimate", "conf_low", "conf_high")}
-    return _framed(columns, backend)
+    return as_frame(columns, backend)
 
 
 def glance(results: Any, backend: Any = "pandas") -> Any:
@@ -41,7 +41,7 @@ def glance(results: Any, backend: Any = "pandas") -> Any:
     names = ("null_deviance", "df_null", "llf", "aic", "bic", "deviance", "df_resid")
     columns = {name: getattr(results, name) for name in (*names, "nobs", "scale")}
     columns["status"] = results.status.name
-    return _framed({name: np.array([value]) for name, value in columns.items()}, backend)
+    return as_frame({name: np.array([value]) for name, value in columns.items()}, backend)
 
 
 def augment(results: Any, data: Any = None, backend: Any = "pandas") -> Any:
@@ -66,23 +66,14 @@ def augment(results: Any, data: Any = None, backend: Any = "pandas") -> Any:
     }
     columns = {name: results.expand(values) for name, values in kept.items()}
     if data is None:
-        return _framed(columns, backend)
+        return as_frame(columns, backend)
     return _beside(data, {name: np.asarray(values) for name, values in columns.items()})
-
-
-def _framed(columns: dict[str, Any], backend: Any) -> Any:
-    if backend is None:
-        return columns
-    if backend == "pandas":  # without narwhals, and on the columns' index
-        return as_frame(columns)
-    arrays = {name: np.asarray(column) for name, column in columns.items()}
-    return _narwhals().from_dict(arrays, backend=backend).to_native()
 
 
 def _beside(data: Any, columns: dict[str, np.ndarray]) -> Any:
     """The data's columns, then these."""
     mapping = isinstance(data, Mapping)
-    frame = dict(data) if mapping else _narwhals().from_native(data, eager_only=True)
+    frame = dict(data) if mapping else narwhals().from_native(data, eager_only=True)
     names = list(frame) if mapping else frame.columns
     n, given = len(columns["fitted"]), len(frame[names[0]])
     if given != n:
@@ -95,13 +86,5 @@ def _beside(data: Any, columns: dict[str, np.ndarray]) -> Any:
     if mapping:
         return frame | columns
     own = frame.implementation
-    new = [_narwhals().new_series(name, v, backend=own) for name, v in columns.items()]
+    new = [narwhals().new_series(name, v, backend=own) for name, v in columns.items()]
     return frame.with_columns(*new).to_native()
-
-
-def _narwhals() -> Any:
-    try:
-        import narwhals
-    except ImportError as error:
-        raise ImportError("frames need narwhals: pip install 'jaxglm[frames]'.") from error
-    return narwhals

@@ -1,7 +1,5 @@
 """Groups, tables and tests of many fits: each lane as it would be by itself."""
 
-import builtins
-
 import jax
 import numpy as np
 import pytest
@@ -95,16 +93,6 @@ def test_the_table_names_what_is_wrong(many, monkeypatch):
         to_frame(many, ["a", "b"])
     with pytest.raises(ValueError, match="allowed are fits of fit_many"):
         to_frame(jax.tree.map(lambda v: v[0], many))
-    plain_import = builtins.__import__
-
-    def without_narwhals(name, *args):
-        if name == "narwhals":
-            raise ImportError(name)
-        return plain_import(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", without_narwhals)
-    with pytest.raises(ImportError, match=r"jaxglm\[frames\]"):
-        to_frame(many)
 
 
 # Groups

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._labels import as_frame
 from jaxglm._progress import progress_bar
 from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.batch import fit_many
@@ -251,10 +252,8 @@ class StudyResults:
     def to_frame(self, backend: Any = "pandas") -> Any:
         """A tidy table: the factors, analysis, estimand, measure, value, mcse, n_used.
 
-        Needs the extra `frames`; backend as in `lanes.to_frame`.
+        backend as in `lanes.to_frame`.
         """
-        import narwhals  # an optional dependency: extra `frames`
-
         study = self.study
         rows = [
             {**cell, "analysis": analysis, "estimand": estimand, "measure": name, **one._asdict()}
@@ -263,7 +262,7 @@ class StudyResults:
             for name, one in self.performance(analysis, i, estimand).items()
         ]
         columns = {name: [row[name] for row in rows] for name in rows[0]}
-        return narwhals.from_dict(columns, backend=backend).to_native()
+        return as_frame(columns, backend)
 
 
 def draw_design(study: Study, key: Array, cell: Cell, number: Array) -> Sample:

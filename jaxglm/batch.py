@@ -37,6 +37,7 @@ from jaxglm.lane_arguments import (
     fill_rows,
     find_lanes,
 )
+from jaxglm.lane_groups import Group, all_groups, put, regrouped, room_for, take
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.solvers.base import is_count, require_solver
@@ -49,9 +50,6 @@ FIRST_LIMIT = 8
 # accelerator wants enough work to fill it.
 CPU_BYTES = 2**18
 ACCELERATOR_BYTES = 2**29
-MOST_CHUNKS = 64
-# Lanes whose results are better joined in place than in one step.
-MANY_LANES = 2**17
 NO_LIMIT = np.iinfo(np.int32).max
 # Elements of the largest array below which a batch takes less time than a compilation.
 FILLED_ELEMENTS = 2**20
@@ -195,14 +193,6 @@ def _check_devices(devices: Any) -> None:
         raise TypeError(f"devices={devices!r}: allowed are None and lists such as jax.devices().")
 
 
-class _Group(NamedTuple):
-    """Lanes that go to a device in one call, in arrays that may hold others before and after."""
-
-    held: np.ndarray  # lane numbers in the arrays; their count is one of a few
-    first: int  # where the group's own begin
-    count: int  # how many they are
-
-
 def _drive(
     plan: _Plan,
     solver: Solver,
@@ -214,48 +204,46 @@ def _drive(
 ) -> Fit:
     """Groups side by side under a low step limit, then the unfinished lanes together."""
     targets = list(devices) if devices else [None]
+    platform = targets[0].platform if devices else jax.default_backend()
     own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
     common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
     shared = [[_put(dtype, leaf, target) for leaf in common] for target in targets]
     workers = max(len(targets), os.cpu_count() or 1)
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
-    group_fit = _compiled(targets[0].platform if devices else jax.default_backend())
+    group_fit = _compiled(platform)
 
-    def run(group: _Group, which: int, limit: int) -> Fit:
+    def run(group: Group, which: int, limit: int) -> Fit:
         with jax.enable_x64(wide):
-            mine = [_put(dtype, _take(leaf, group.held), targets[which]) for leaf in own]
-            chunks = -(-group.count // plan.chunk)
+            mine = [_put(dtype, take(leaf, group), targets[which]) for leaf in own]
+            chunks = -(-group.lanes.size // plan.chunk)
             numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, chunks))
             part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
-            if group.count < group.held.size:
-                part = jax.tree.map(lambda v: v[group.first : group.first + group.count], part)
             return part if which == 0 else jax.device_put(part, targets[0])
 
     with progress_bar(lanes, "fit", progress) as advance:
 
-        def tell(part: Fit, limit: int) -> None:
-            if progress:
-                advance(*_count_ended(part, limit))
+        def gather(whole: Fit | None, groups: list[Group], limit: int) -> Fit:
+            parts = _side_by_side(run, groups, workers, len(targets), limit)
+            for group, part in zip(groups, parts, strict=True):
+                if progress:
+                    advance(*_count_ended(np.asarray(part.status)[group.own], limit))
+                whole = room_for(part, lanes, platform == "cpu") if whole is None else whole
+                whole = put(whole, part, group)
+            return whole
 
-        def run_all(groups: list[_Group], limit: int) -> Fit:
-            parts = _side_by_side(run, groups, workers, len(targets), limit, tell)
-            return next(parts) if len(groups) == 1 else _joined(parts, groups)
-
-        groups = _groups(np.arange(lanes), plan.chunk, workers)
-        result = run_all(groups, FIRST_LIMIT)
-        unfinished = np.flatnonzero(np.asarray(result.status) == int(Status.max_steps))
-        if unfinished.size == 0:
-            return result
-        # In chunks as long as the first, however few: a lane's bits then depend on no other.
-        least = min(plan.chunk, groups[0].held.size)
-        rest = run_all(_groups(unfinished, plan.chunk, workers, least), NO_LIMIT)
-        return _put_lanes(result, rest, jnp.asarray(unfinished))
+        groups = all_groups(lanes, plan.chunk, workers)
+        whole = gather(None, groups, FIRST_LIMIT)
+        unfinished = np.flatnonzero(np.asarray(whole.status) == int(Status.max_steps))
+        if unfinished.size:
+            # In the same arrays: nothing is compiled, and a lane's bits depend on no other.
+            rest = regrouped(unfinished, plan.chunk, workers, groups[0].size)
+            whole = gather(whole, rest, NO_LIMIT)
+        return jax.device_put(whole, targets[0])
 
 
-def _count_ended(part: Fit, limit: int) -> tuple[int, int]:
+def _count_ended(status: np.ndarray, limit: int) -> tuple[int, int]:
     """How many lanes are done, and how many of them failed; those cut short by the limit go on."""
-    status = np.asarray(part.status)
     ended = (status != int(Status.max_steps)) | (limit == NO_LIMIT)
     return int(ended.sum()), int(np.sum(ended & (status != int(Status.converged))))
 
@@ -265,86 +253,21 @@ def _put(dtype: Any, leaf: Any, target: Any) -> Array:
 
 
 def _side_by_side(
-    run: Callable[[_Group, int, int], Fit],
-    groups: list[_Group],
+    run: Callable[[Group, int, int], Fit],
+    groups: list[Group],
     workers: int,
     devices: int,
     limit: int,
-    tell: Callable[[Fit, int], None],
 ) -> Iterator[Fit]:
     """Run the groups from a few host threads, so that every core or device has one in hand."""
     with ThreadPoolExecutor(min(workers, len(groups))) as pool:
         pending = deque(pool.submit(run, one, i % devices, limit) for i, one in enumerate(groups))
         try:
             while pending:
-                part = pending.popleft().result()
-                tell(part, limit)
-                yield part
+                yield pending.popleft().result()
         finally:
             for future in pending:
                 future.cancel()
-
-
-def _joined(parts: Iterator[Fit], groups: list[_Group]) -> Fit:
-    """The lanes of all groups; many are put in place as they come, and not held twice."""
-    *starts, lanes = np.cumsum([0, *(group.count for group in groups)]).tolist()
-    if lanes < MANY_LANES:
-        return jax.tree.map(lambda *v: jnp.concatenate(v), *parts)
-
-    def room(v: Array) -> Array:
-        return jnp.zeros((lanes, *v.shape[1:]), v.dtype, device=v.sharding)
-
-    whole = None
-    for start, part in zip(starts, parts, strict=True):
-        whole = _put_run(jax.tree.map(room, part) if whole is None else whole, part, start)
-    return whole
-
-
-@partial(jax.jit, donate_argnums=0)
-def _put_run(whole: Fit, part: Fit, start: Array) -> Fit:
-    put = partial(jax.lax.dynamic_update_slice_in_dim, start_index=start, axis=0)
-    return jax.tree.map(put, whole, part)
-
-
-@partial(jax.jit, donate_argnums=0)
-def _put_lanes(whole: Fit, part: Fit, lanes: Array) -> Fit:
-    return jax.tree.map(lambda v, new: v.at[lanes].set(new), whole, part)
-
-
-def _groups(lanes: np.ndarray, chunk: int, workers: int, least: int = 1) -> list[_Group]:
-    """Lane numbers in groups of whole chunks, as many for every worker as can be.
-
-    Arrays are of a few sizes, none shorter than `least`, so that another number of lanes compiles
-    nothing.
-    """
-    if lanes.size <= chunk:
-        size = min(chunk, max(least, 1 << (lanes.size - 1).bit_length()))
-        return [_Group(np.resize(lanes, size), 0, lanes.size)]
-    chunks = -(-lanes.size // chunk)
-    rounds = -(-chunks // (workers * MOST_CHUNKS))
-    # Two rounds even out what lanes of different length leave idle.
-    each = -(-chunks // (workers * max(rounds, min(2, -(-chunks // (4 * workers))))))
-    step = 1 << max(0, each.bit_length() - 3)
-    size = chunk * step * -(-each // step)
-    if size > lanes.size:
-        return [_Group(np.resize(lanes, size), 0, lanes.size)]
-    groups = []
-    for start in range(0, lanes.size, each * chunk):
-        count = min(each * chunk, lanes.size - start)
-        before = min(start, lanes.size - size)
-        held = lanes[before : before + size]
-        groups.append(_Group(held, start - before, count))
-    return groups
-
-
-def _take(leaf: Any, lanes: np.ndarray) -> Any:
-    """The lanes of a leaf; a contiguous run without a copy where that can be."""
-    start, size = int(lanes[0]), lanes.size
-    if size > 1 and lanes[-1] - start != size - 1:
-        return leaf[lanes]
-    if isinstance(leaf, np.ndarray):
-        return leaf[start : start + size]
-    return jax.lax.dynamic_slice_in_dim(leaf, start, size)
 
 
 def lanes_at_once(

@@ -9,6 +9,7 @@ stays well conditioned. Coefficients come back through R.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import warnings
 from functools import partial
 from typing import Any
@@ -108,6 +109,27 @@ class GLM:
             text = f"proportions without n_trials (first at row {row}: {self.endog[row]:g})"
             warnings.warn(f"GLM(endog=...): {text}; each counts as 1 trial.", FitWarning, 2)
         _speak_of_domain(self.family)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: str,
+        data: Any,
+        family: Family | type[Family] | str | None = None,
+        offset: Any = None,
+        exposure: Any = None,
+        freq_weights: Any = None,
+        var_weights: Any = None,
+        n_trials: Any = None,
+        missing: str = "drop",
+        by: str | None = None,
+        context: int = 0,
+    ) -> Any:
+        """`jaxglm.glm` under statsmodels' name: the model of a formula and a data frame."""
+        # formulaic is optional, and formulas stand above arrays: this door opens when it is asked.
+        glm = importlib.import_module("jaxglm.interfaces.formula").glm
+        rows = (offset, exposure, freq_weights, var_weights, n_trials)
+        return glm(formula, data, family, *rows, missing, by, context + 1)
 
     @property
     def endog(self) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxglm import arguments, prediction
 from jaxglm._labels import by_row, index_of
-from jaxglm.frames import RowSource, float64
+from jaxglm.frames import Frame, RowSource, float64
 from jaxglm.predictive import Predictive
 
 
@@ -38,15 +38,44 @@ def get_prediction(
     offset: Any = None,
     alpha: float = 0.05,
     method: str = "endpoint",
-) -> prediction.MeanIntervals:
-    """Means with standard errors and limits, by "endpoint" (of eta) or "delta"."""
+    which: str | None = None,
+    average: bool = False,
+    agg_weights: Any = None,
+) -> prediction.MeanIntervals | prediction.Predictions:
+    """Means with standard errors and limits, by "endpoint" (of eta) or "delta".
+
+    which: "mean", "linear" or "var_unscaled" as in `predict`, for `Predictions` of that. average:
+    the mean over the rows in their place, of each times its weight where agg_weights (n,) are
+    given; in the sample a row counts freq_weights times.
+    """
     X, shift, index = _new_rows(results, exog, exposure, offset)
-    params, cov = results.estimable()
-    alpha = arguments.checked_alpha("get_prediction", alpha)
-    found = prediction.mean_intervals(
-        results.family, params, cov, X, shift, alpha, method, results.df_test
+    given = (results.family, *results.estimable(), X, shift)
+    alpha, df = arguments.checked_alpha("get_prediction", alpha), results.df_test
+    if average:
+        shares = _shares(results.model.frame if exog is None else None, agg_weights, len(X))
+        found = prediction.average_prediction(*given, which or "mean", shares, alpha, df)
+    elif agg_weights is not None:
+        raise ValueError("get_prediction(agg_weights=...): these are of an average; average=True.")
+    elif which is None:
+        found = prediction.mean_intervals(*given, alpha, method, df)
+    else:
+        found = prediction.statistic_intervals(*given, which, alpha, method, df)
+    return by_row(jax.tree.map(np.asarray, found), None if average else index)
+
+
+def _shares(frame: Frame | None, agg_weights: Any, n: int) -> np.ndarray:
+    """The share (n,) of each row in an average."""
+    counts = np.ones(n) if frame is None else _counts(frame)
+    name = "get_prediction(agg_weights=...)"
+    weight = (
+        1.0 if agg_weights is None else arguments.new_column(name, agg_weights, n, positive=False)
     )
-    return by_row(jax.tree.map(np.asarray, found), index)
+    return counts * weight / counts.sum()
+
+
+def _counts(frame: Frame) -> np.ndarray:
+    """How often each row (n,) of the data counts."""
+    return np.where(frame.present, 1.0 if frame.freq_weights is None else frame.freq_weights, 0.0)
 
 
 @float64()
@@ -61,8 +90,7 @@ def predict_terms(
     results.need_data("predict_terms")
     frame = results.model.frame
     X = frame.exog if exog is None else arguments.new_design(_source(results), results, exog).X
-    weight = np.where(frame.present, 1.0 if frame.freq_weights is None else frame.freq_weights, 0.0)
-    centre = np.average(frame.exog, axis=0, weights=weight) * bool(results.k_constant)
+    centre = np.average(frame.exog, axis=0, weights=_counts(frame)) * bool(results.k_constant)
     columns = arguments.varying_terms(results, terms)
     found = prediction.term_contributions(*results.estimable(), X, centre, columns)
     found = jax.tree.map(np.asarray, found)

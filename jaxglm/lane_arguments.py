@@ -1,4 +1,4 @@
-"""Floor 7: the arguments of many fits: which of them have a lane axis, and of what shapes."""
+"""Floor 8: the arguments of many fits: which of them have a lane axis, and of what shapes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._types import Array
 from jaxglm.designs import Augmented, Dense, Design, OneWay
 from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
@@ -42,7 +43,8 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
     convert = partial(as_dtype, dtype)
 
     def data(name: str, value: Any) -> Any:
-        return to_host(name, value) if host else convert(to_host(name, value))
+        value = to_host(name, value)
+        return _where_it_is(value) if host else convert(value)
 
     def array(name: str) -> Any:
         value = getattr(inputs, name)
@@ -83,12 +85,28 @@ def as_dtype(dtype: Any, leaf: Any) -> Any:
     return leaf.astype(dtype) if isinstance(leaf, jax.Array) else np.asarray(leaf, dtype)
 
 
+def _where_it_is(value: Any) -> Any:
+    """An array in this machine's own memory as NumPy's, without a copy: its lanes cost nothing."""
+    on_host = isinstance(value, jax.Array) and all(d.platform == "cpu" for d in value.devices())
+    return np.asarray(value) if on_host else value
+
+
 def _is_binary(y: Any, n: int) -> bool:
     """Whether y holds single responses, all 0 or 1, and not (success, failure) counts."""
+    if np.shape(y)[-1] != n:
+        return False
+    if isinstance(y, jax.Array):
+        return bool(_only_0_and_1(y))
     lanes = y if np.ndim(y) > 1 else y[None]
-    # Some lanes at a time: the comparisons of a million would take more memory than the fits.
-    parts = (lanes[k : k + 2**20 // n + 1] for k in range(0, len(lanes), 2**20 // n + 1))
-    return np.shape(y)[-1] == n and all(bool(((v == 0) | (v == 1)).all()) for v in parts)
+    # Some lanes at a time, so that the comparisons stay in cache.
+    step = 2**15 // n + 1
+    parts = (lanes[k : k + step] for k in range(0, len(lanes), step))
+    return all(bool(_only_0_and_1.__wrapped__(v)) for v in parts)
+
+
+@jax.jit
+def _only_0_and_1(y: Array) -> Array:
+    return ((y == 0) | (y == 1)).all()
 
 
 def find_lanes(inputs: Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:

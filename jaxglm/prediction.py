@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -25,13 +26,16 @@ __all__ = [
     "Margins",
     "MeanIntervals",
     "ObservationIntervals",
+    "Predictions",
     "TermContributions",
     "average_marginal_effects",
+    "average_prediction",
     "mean_intervals",
     "observation_intervals",
     "predict",
     "simulate",
     "simulated_intervals",
+    "statistic_intervals",
     "term_contributions",
 ]
 
@@ -74,6 +78,25 @@ class MeanIntervals:
         names = {"mean": "mean", "se": "mean_se", "lower": "mean_ci_lower"}
         names |= {"upper": "mean_ci_upper"}
         return as_frame({new: getattr(self, own) for own, new in names.items()})
+
+
+@record
+class Predictions:
+    """A statistic of `WHICH` with standard errors (delta method) and limits; fields (n,)."""
+
+    predicted: Array
+    se: Array
+    lower: Array
+    upper: Array
+
+    def conf_int(self) -> np.ndarray:
+        """The limits (n, 2)."""
+        return np.column_stack([self.lower, self.upper])
+
+    def summary_frame(self) -> Any:
+        """A pandas frame under statsmodels' names."""
+        columns = {"predicted": self.predicted, "se": self.se}
+        return as_frame(columns | {"ci_lower": self.lower, "ci_upper": self.upper})
 
 
 @record
@@ -132,13 +155,7 @@ def predict(
     which: Which = "mean",
 ) -> Array:
     """The mean, the linear predictor or V(mean) (n,) at the rows of X (n, p)."""
-    if which not in WHICH:
-        raise ValueError(f"which={which!r}: allowed are {', '.join(map(repr, WHICH))}.")
-    eta = _linear(_as_rows(X), params, offset)
-    if which == "linear":
-        return eta
-    mean = family.link.at(eta)[0]
-    return mean.mu if which == "mean" else family.variance_at(mean)
+    return _statistic(family, which, _linear(_as_rows(X), params, offset))
 
 
 def mean_intervals(
@@ -170,6 +187,73 @@ def mean_intervals(
     a, b = _end(family, eta - c * eta_se, slope < 0), _end(family, eta + c * eta_se, slope > 0)
     # A decreasing link swaps them.
     return MeanIntervals(mean.mu, se, jnp.minimum(a, b), jnp.maximum(a, b), eta, eta_se)
+
+
+def statistic_intervals(
+    family: Family,
+    params: Array,
+    cov: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    which: Which = "mean",
+    alpha: ArrayLike = 0.05,
+    method: Literal["endpoint", "delta"] = "endpoint",
+    df: ArrayLike | None = None,
+) -> Predictions:
+    """What `predict` gives at the rows of X (n, p), with limits at level 1 - alpha.
+
+    Those of means as in `mean_intervals`; of others t -+ c se(t), se(t) = |d t / d eta| se(eta).
+    """
+    means = mean_intervals(family, params, cov, X, offset, alpha, method, df)
+    if which == "mean":
+        return Predictions(means.mean, means.se, means.lower, means.upper)
+    value, slope = _statistic_slope(family, which, means.linear)
+    return _symmetric(value, jnp.abs(slope) * means.linear_se, alpha, df)
+
+
+def average_prediction(
+    family: Family,
+    params: Array,
+    cov: Array,
+    X: ArrayLike | Design,
+    offset: ArrayLike | None = None,
+    which: Which = "mean",
+    shares: ArrayLike | None = None,
+    alpha: ArrayLike = 0.05,
+    df: ArrayLike | None = None,
+) -> Predictions:
+    """The sum of shares_i t_i over the rows, t being what `predict` gives; fields (1,).
+
+    shares (n,): 1/n by default. With the gradient g = X' (shares d t / d eta) the variance is
+    g' cov g (delta method, rows fixed). Rows of share 0 may hold anything.
+    """
+    design = _as_rows(X)
+    eta = _linear(design, params, offset)
+    shares = jnp.full_like(eta, 1.0 / eta.size) if shares is None else inexact(shares)
+    value, slope = _statistic_slope(family, which, eta)
+    value, slope = (jnp.where(shares != 0, shares * v, 0.0) for v in (value, slope))
+    gradient = design.cleaned().score(slope)
+    return _symmetric(
+        value.sum()[None], jnp.sqrt(gradient @ highest(cov, gradient))[None], alpha, df
+    )
+
+
+def _statistic(family: Family, which: Which, eta: Array) -> Array:
+    if which not in WHICH:
+        raise ValueError(f"which={which!r}: allowed are {', '.join(map(repr, WHICH))}.")
+    if which == "linear":
+        return eta
+    mean = family.link.at(eta)[0]
+    return mean.mu if which == "mean" else family.variance_at(mean)
+
+
+def _statistic_slope(family: Family, which: Which, eta: Array) -> tuple[Array, Array]:
+    return jax.jvp(partial(_statistic, family, which), (eta,), (jnp.ones_like(eta),))
+
+
+def _symmetric(value: Array, se: Array, alpha: ArrayLike, df: ArrayLike | None) -> Predictions:
+    half = _cutoff(alpha, df, value) * se
+    return Predictions(value, se, value - half, value + half)
 
 
 def _end(family: Family, eta: Array, upwards: Array) -> Array:

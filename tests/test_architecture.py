@@ -40,7 +40,10 @@ FLOORS = [
     ("dispersion",),
     ("joint", "powers"),
     ("fit",),
-    ("lane_arguments",),
+    (
+        "lane_arguments",
+        "lane_groups",
+    ),
     ("batch", "submodels"),
     ("distributions",),
     ("bootstrap", "covariance", "diagnostics", "inference", "hypotheses"),

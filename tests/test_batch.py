@@ -9,7 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxglm import Status, batch, designs, families, fit, fit_many, links, penalties, solvers
+from jaxglm import (
+    Status,
+    batch,
+    designs,
+    families,
+    fit,
+    fit_many,
+    lane_groups,
+    links,
+    penalties,
+    solvers,
+)
 
 N, P, B = 40, 3, 19
 FIELDS = ("params", "cov_unscaled", "scale", "deviance", "loglike", "df_resid", "status")
@@ -244,6 +255,63 @@ def test_nearly_as_many_rows_share_a_compilation_and_change_no_number(n):
         )
         for name in FIELDS:
             np.testing.assert_allclose(getattr(many, name)[lane], getattr(alone, name), rtol=1e-11)
+
+
+@pytest.fixture
+def compilations():
+    """The programs compiled while a test runs."""
+    found = []
+
+    def listen(event, _, **about):
+        if event.endswith("backend_compile_duration"):
+            found.append(about)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield found
+    jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def separable(lanes, failing):
+    """Binary responses of one design, the first so many perfectly told apart by a column."""
+    X = make_design()
+    y = (np.random.default_rng(2).random((lanes, N)) < 0.5).astype(float)
+    y[:failing] = X[:, 1] > 0
+    return X, y
+
+
+def test_other_numbers_of_lanes_and_of_unfinished_ones_compile_nothing(compilations):
+    def statuses(lanes, failing):
+        fits = fit_many(*separable(lanes, failing), families.Binomial(), chunk_size=8)
+        return np.asarray(fits.status)
+
+    statuses(90, 0)
+    assert compilations
+    compilations.clear()
+    for lanes, failing in [(90, 1), (90, 11), (89, 3), (84, 40)]:
+        found = statuses(lanes, failing)
+        assert (found[:failing] == Status.separated).all()
+        assert (found[failing:] == Status.converged).all()
+    assert compilations == []
+
+
+@pytest.mark.parametrize("lanes", [1, 7, 8, 9, 37, 64, 65, 200, 2000])
+@pytest.mark.parametrize("on_host", [True, False])
+def test_results_of_groups_come_back_under_their_own_numbers(lanes, on_host):
+    module = np if on_host else jnp
+    leaf = module.arange(10.0 * lanes).reshape(lanes, 10)
+    known = np.arange(0, lanes, 3)
+    first = lane_groups.all_groups(lanes, 8, 2)
+    again = lane_groups.regrouped(known, 8, 2, first[0].size)
+    assert len({group.size for group in first + again}) == 1
+    whole = lane_groups.room_for(jnp.asarray(lane_groups.take(leaf, first[0])), lanes, on_host)
+    for group in first:
+        whole = lane_groups.put(whole, jnp.asarray(lane_groups.take(leaf, group)), group)
+    np.testing.assert_array_equal(whole, leaf)
+    for group in again:
+        whole = lane_groups.put(whole, -jnp.asarray(lane_groups.take(leaf, group)), group)
+    np.testing.assert_array_equal(whole[known], -leaf[known])
+    others = np.setdiff1d(np.arange(lanes), known)
+    np.testing.assert_array_equal(whole[others], leaf[others])
 
 
 ON_DEVICES = """

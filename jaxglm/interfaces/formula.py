@@ -38,12 +38,14 @@ def glm(
     n_trials: Any = None,
     missing: str = "drop",
     by: str | None = None,
+    context: int = 0,
 ) -> Any:
     """A `GLM` of a formula and a data frame: `glm("y ~ x + C(g) + offset(log(t))", data).fit()`.
 
     The right side is formulaic's, intercept included; `offset(...)` terms join the linear predictor
     with coefficient 1. The left side is a column or an expression; for Binomial also
-    `cbind(success, failure)` and `success / trials`. The caller's functions may be used.
+    `cbind(success, failure)` and `success / trials`. The caller's functions may be used; where
+    that is a function of one's own around this one, `context` counts the calls up to its user.
 
     data: pandas, polars or another frame that narwhals reads, or a mapping of columns. offset,
     exposure, freq_weights, var_weights and n_trials: names of columns, or arrays of a value a row.
@@ -55,7 +57,7 @@ def glm(
     levels of a category that the fit did not see.
     """
     Formula, capture_context, _ = _formulaic()
-    context = _scope(capture_context(1))
+    scope = _scope(capture_context(context + 1))
     table = _as_pandas("glm(data=...)", data)
     given = {"offset": offset, "exposure": exposure, "freq_weights": freq_weights}
     given |= {"var_weights": var_weights, "n_trials": n_trials}
@@ -70,10 +72,10 @@ def glm(
     _refuse_missing(complete, missing)
 
     kept = table[complete]
-    spec = parts[0].get_model_matrix(kept, context=context, na_action="ignore").model_spec
-    source = FormulaRows(spec, context, {name: given[name] for name in ("offset", "exposure")})
+    spec = parts[0].get_model_matrix(kept, context=scope, na_action="ignore").model_spec
+    source = FormulaRows(spec, scope, {name: given[name] for name in ("offset", "exposure")})
     exog, shift = source.design(kept)
-    endog, *trials = (_spread(_evaluate(part, kept, context), complete) for part in response)
+    endog, *trials = (_spread(_evaluate(part, kept, scope), complete) for part in response)
     if shift is not None:
         own = 0.0 if offset is None else columns["offset"]
         columns["offset"] = own + _spread(shift, complete)

@@ -1,0 +1,119 @@
+"""Floor 8: many lanes in groups of a few sizes, and their results where they belong.
+
+A compiled program knows the shapes of its arrays. So that another number of lanes compiles
+nothing, lanes go in arrays of a few lengths, and results come out of them by number.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._types import Array
+
+# Chunks of a group at most.
+MOST_CHUNKS = 64
+# Where an array begins that JAX takes over on a CPU without a copy.
+ALIGNMENT = 64
+
+
+class Group(NamedTuple):
+    """Lanes that go to a device in one call, in arrays that may hold others besides."""
+
+    lanes: np.ndarray  # their numbers
+    held: np.ndarray  # the numbers of what the arrays hold; nothing matters after these
+    first: int  # where the group's own begin
+    size: int  # the arrays' length
+
+    @property
+    def own(self) -> slice:
+        """Where in the arrays the group's lanes are."""
+        return slice(self.first, self.first + self.lanes.size)
+
+
+def all_groups(lanes: int, chunk: int, workers: int) -> list[Group]:
+    """All lanes in groups of whole chunks, as many for every worker as can be."""
+    numbers = np.arange(lanes)
+    if lanes <= chunk:
+        return regrouped(numbers, chunk, 1, min(chunk, 1 << (lanes - 1).bit_length()))
+    chunks = -(-lanes // chunk)
+    rounds = -(-chunks // (workers * MOST_CHUNKS))
+    # Two rounds even out what lanes of different length leave idle.
+    each = -(-chunks // (workers * max(rounds, min(2, -(-chunks // (4 * workers))))))
+    step = 1 << max(0, each.bit_length() - 3)
+    size = chunk * step * -(-each // step)
+    if size > lanes:
+        return regrouped(numbers, chunk, 1, size)
+    groups = []
+    for start in range(0, lanes, each * chunk):
+        before = min(start, lanes - size)
+        own, held = numbers[start : start + each * chunk], numbers[before : before + size]
+        groups.append(Group(own, held, start - before, size))
+    return groups
+
+
+def regrouped(lanes: np.ndarray, chunk: int, workers: int, size: int) -> list[Group]:
+    """These lanes in arrays of a size that is compiled already, spread over the workers.
+
+    The last chunk is filled by repetition: lanes of nothing might be long on their way.
+    """
+    chunk = min(chunk, size)
+    each = chunk * min(size // chunk, -(-lanes.size // (workers * chunk)))
+    parts = [lanes[start : start + each] for start in range(0, lanes.size, each)]
+    return [Group(own, np.resize(own, -(-own.size // chunk) * chunk), 0, size) for own in parts]
+
+
+def take(leaf: Any, group: Group) -> Any:
+    """What the arrays of the group hold of a leaf (B, ...); a run of lanes without a copy."""
+    start, count = int(group.held[0]), group.held.size
+    run = count == group.size and int(group.held[-1]) - start == count - 1
+    if isinstance(leaf, jax.Array):
+        if run:
+            return jax.lax.dynamic_slice_in_dim(leaf, start, count)
+        return leaf[np.resize(group.held, group.size)]
+    if run:
+        return leaf[start : start + count]
+    found = _room((group.size, *leaf.shape[1:]), leaf.dtype)
+    found[:count] = leaf[group.held]
+    return found
+
+
+def room_for(part: Any, lanes: int, on_host: bool) -> Any:
+    """Arrays of so many lanes for results such as `part`."""
+
+    def room(v: Array) -> Any:
+        shape = (lanes, *v.shape[1:])
+        return _room(shape, v.dtype) if on_host else jnp.zeros(shape, v.dtype, device=v.sharding)
+
+    return jax.tree.map(room, part)
+
+
+def put(whole: Any, part: Any, group: Group) -> Any:
+    """The group's lanes of `part` at their numbers in `whole`, whose memory is used again."""
+    leaves = jax.tree.leaves(whole)
+    if isinstance(leaves[0], jax.Array):
+        # Positions of other lanes are beyond the end, where nothing is put.
+        places = np.full(group.size, leaves[0].shape[0])
+        places[group.own] = group.lanes
+        return _scatter(whole, part, jnp.asarray(places))
+    for room, values in zip(leaves, jax.tree.leaves(part), strict=True):
+        room[group.lanes] = np.asarray(values)[group.own]
+    return whole
+
+
+@partial(jax.jit, donate_argnums=0)
+def _scatter(whole: Any, part: Any, places: Array) -> Any:
+    return jax.tree.map(lambda v, new: v.at[places].set(new, mode="drop"), whole, part)
+
+
+def _room(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that JAX can take over as they are; pages that nobody writes cost nothing."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    held = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -held.ctypes.data % ALIGNMENT
+    return held[start : start + size].view(dtype).reshape(shape)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._logarithm import log, log1p
+from jaxglm._logarithm import log, log_ratio
 from jaxglm._loggamma import log1p_excess, stirling_remainder
 from jaxglm._types import Array, ArrayLike
 
@@ -36,14 +36,15 @@ def xlogx(y: Array) -> Array:
 
 
 def xlog_ratio(y: Array, mu: Array, log_mu: Array, edge: Array) -> Array:
-    """y log(y / mu), by the relative error y/mu - 1, and where `edge` by log mu as the link has it.
+    """y log(y / mu); at an `edge`, y = 0 or 1, by log mu as the link has it.
 
-    A difference of logarithms would lose the digits that y and mu share; at the edge there are
-    none. At y = 0 its slope in y is -log mu: see `xlogx`.
+    There y log y is its expansion, without a logarithm. At y = 0 the slope in y is -log mu: see
+    `xlogx`.
     """
-    inside = jnp.where(edge, 0.0, (y - mu) / jnp.where(edge, 1.0, mu))
+    inside = log_ratio(jnp.where(edge, 1.0, y), jnp.where(edge, 1.0, mu))
     log_mu = jnp.where(edge & (y > 0) | jnp.isfinite(log_mu), log_mu, 0.0)
-    return jnp.where(edge, xlogx(y) - y * log_mu, y * log1p(inside))
+    at_edge = jnp.where(y > 0, 0.5 * (y * y - 1.0), 0.0)
+    return jnp.where(edge, at_edge - y * log_mu, y * inside)
 
 
 def log_factorial(y: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Floor 0: log and log1p that a CPU computes as fast as an exponential.
+"""Floor 0: log, log1p and log(y / mu) that a CPU computes as fast as an exponential.
 
 XLA calls the float64 logarithm of a CPU element by element, several times slower than its
 exponential, and a batch's log-likelihoods need one for every row. Here the exponent is read from
@@ -53,6 +53,48 @@ def log1p(x: ArrayLike) -> Array:
 @log1p.defjvp
 def _log1p_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     return log1p(primals[0]), tangents[0] / (1.0 + primals[0])
+
+
+@jax.custom_jvp
+def log_ratio(y: Array, mu: Array) -> Array:
+    """log(y / mu) for y, mu > 0, elementwise; slopes 1/y and -1/mu.
+
+    A difference of logarithms would lose the digits that y and mu share.
+    """
+    return log1p_known((y - mu) / mu, y / mu)
+
+
+@log_ratio.defjvp
+def _log_ratio_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Array, Array]:
+    (y, mu), (dy, dmu) = primals, tangents
+    return log_ratio(y, mu), dy / y - dmu / mu
+
+
+@jax.custom_jvp
+def log1p_known(x: Array, u: Array) -> Array:
+    """log(1 + x) where u = 1 + x is known better than x says near -1; slope 1/u in x, 0 in u."""
+    if x.dtype != np.float64:
+        return _log1p_known(x, u)
+    return jax.lax.platform_dependent(x, u, cpu=_log1p_known_by_bits, default=_log1p_known)
+
+
+@log1p_known.defjvp
+def _log1p_known_jvp(
+    primals: tuple[Array, ...], tangents: tuple[Array, ...]
+) -> tuple[Array, Array]:
+    return log1p_known(*primals), tangents[0] / primals[1]
+
+
+def _log1p_known(x: Array, u: Array) -> Array:
+    near = jnp.abs(x) < 0.5
+    return jnp.where(near, jnp.log1p(jnp.where(near, x, 0.0)), jnp.log(u))
+
+
+def _log1p_known_by_bits(x: Array, u: Array) -> Array:
+    """One logarithm for both; see `_log1p_by_bits`."""
+    near = jnp.abs(x) < 0.5
+    rounded = jnp.where(near, 1.0 + x, u)
+    return _log_by_bits(rounded) + jnp.where(near, x - (rounded - 1.0), 0.0)
 
 
 def _log_by_bits(x: Array) -> Array:

@@ -123,8 +123,14 @@ def fit_many(
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
             lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
-            return jax.lax.map(lane, own, batch_size=plan.chunk)
+            return jax.lax.map(lane, own, batch_size=_even_share(lanes, chunk))
         return _drive(plan, solver, leaves, lanes, dtype, devices, progress)
+
+
+def _even_share(lanes: int, chunk: int) -> int:
+    """A chunk's lanes, fewer where they then share out evenly: a last one would compile again."""
+    shares = range(min(chunk, lanes), chunk // 2, -1)
+    return next((share for share in shares if lanes % share == 0), chunk)
 
 
 def _fit_lane(
@@ -217,7 +223,7 @@ def _drive(
         with jax.enable_x64(wide):
             mine = [_put(dtype, take(leaf, group), targets[which]) for leaf in own]
             chunks = -(-group.lanes.size // plan.chunk)
-            numbers = (jnp.asarray(v, jnp.int32) for v in (limit, group.first, chunks))
+            numbers = map(np.int32, (limit, group.first, chunks))
             part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
             return part if which == 0 else jax.device_put(part, targets[0])
 

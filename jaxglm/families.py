@@ -26,7 +26,7 @@ from jaxglm._likelihood import (
     xlog_ratio,
     xlogx,
 )
-from jaxglm._logarithm import log, log1p
+from jaxglm._logarithm import log, log1p_known, log_ratio
 from jaxglm._loggamma import nb_peak_excess, stirling_remainder
 from jaxglm._roots import Bounds, as_interval
 from jaxglm._special import tweedie_deviance, tweedie_log_density
@@ -151,7 +151,7 @@ class Binomial(Family):
 
     @property
     def discriminates(self) -> bool:
-        return self.binary and self.is_canonical
+        return self.is_canonical
 
     def sample(self, key: Array, mu: Number, scale: Number = 1.0, n_trials: Number = 1) -> Array:
         mu = inexact(mu)
@@ -224,8 +224,7 @@ class Gamma(Family):
         return mean.mu * mean.mu
 
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
-        relative = (y - mean.mu) / mean.mu
-        return 2.0 * (relative - log1p(relative))
+        return 2.0 * ((y - mean.mu) / mean.mu - log_ratio(y, mean.mu))
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         # k log k - k - log Gamma(k) in one piece: a large shape k would cancel.
@@ -315,10 +314,12 @@ class NegativeBinomial(Family):
         excess, edge = y - mean.mu, y <= 0
         rest = log1p_ratio(self.alpha, excess / (1.0 + self.alpha * mean.mu))
         mu = jnp.where(edge, 1.0, mean.mu)
-        inside = jnp.where(edge, 0.0, excess / (mu * (1.0 + self.alpha * y)))
+        whole = mu * (1.0 + self.alpha * y)
+        inside = jnp.where(edge, 0.0, excess / whole)
+        ratio = jnp.where(edge, 1.0, y * (1.0 + self.alpha * mu) / whole)
         log_mu = jnp.where(jnp.isfinite(mean.log), mean.log, 0.0)
-        at_edge = xlogx(y) - y * (log_mu + self.alpha * rest)
-        return 2.0 * (jnp.where(edge, at_edge, y * log1p(inside)) - rest)
+        at_edge = -y * (log_mu + self.alpha * rest)
+        return 2.0 * (jnp.where(edge, at_edge, y * log1p_known(inside, ratio)) - rest)
 
     def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
         return weight / scale * (log_poisson_peak(y) + nb_peak_excess(y, self.alpha))

@@ -176,7 +176,7 @@ class Family(abc.ABC):
 
     @property
     def discriminates(self) -> bool:
-        """Whether least squares of the responses are a linear discriminant: 0 or 1, by a logit."""
+        """Whether the least squares of responses 0 and 1 are a linear discriminant: by a logit."""
         return False
 
     @property

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr, ndtri
 
+from jaxglm._logarithm import log, log1p
 from jaxglm._loggamma import log1p_unit
 from jaxglm._roots import Bounds, as_interval, from_line, monotone_root
 from jaxglm._special import log_normal_cdf
@@ -74,7 +75,7 @@ class Log(Link):
     infinite_at: ClassVar[tuple[float, ...]] = (0.0,)
 
     def g(self, mu: Array) -> Array:
-        return jnp.log(mu)
+        return log(mu)
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
         mu = jnp.exp(eta)
@@ -89,7 +90,7 @@ class Logit(Link):
     infinite_at: ClassVar[tuple[float, ...]] = (0.0, 1.0)
 
     def g(self, mu: Array) -> Array:
-        return jnp.log(mu) - jnp.log1p(-mu)
+        return log(mu) - log1p(-mu)
 
     def at(self, eta: Array) -> tuple[Mean, Array]:
         return _logistic(eta)

@@ -31,6 +31,10 @@ class Penalty(abc.ABC):
         """P (p, p), symmetric and positive semidefinite."""
 
     @abc.abstractmethod
+    def is_valid(self) -> Array:
+        """Whether the strengths are finite, and none is negative."""
+
+    @abc.abstractmethod
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         """a (n,), from spread_i = x_i'(X'WX)^-1 x_i and the functions of eta W and d mu / d eta."""
 
@@ -68,6 +72,11 @@ class Ridge(Penalty):
             )
         return strength if strength.ndim == 2 else jnp.diag(jnp.broadcast_to(strength, (p,)))
 
+    def is_valid(self) -> Array:
+        strength = jnp.asarray(self.strength)
+        least = jnp.diagonal(strength) if strength.ndim == 2 else strength
+        return jnp.all(jnp.isfinite(strength)) & jnp.all(least >= 0)
+
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return jnp.zeros_like(eta)
 
@@ -90,6 +99,9 @@ class Jeffreys(Penalty):
     def matrix(self, p: int, dtype: Any) -> Array:
         return jnp.zeros((p, p), dtype)
 
+    def is_valid(self) -> Array:
+        return jnp.asarray(True)
+
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return 0.5 * spread * elementwise_derivative(weight, eta)
 
@@ -111,6 +123,9 @@ class MeanBias(Penalty):
     def matrix(self, p: int, dtype: Any) -> Array:
         return jnp.zeros((p, p), dtype)
 
+    def is_valid(self) -> Array:
+        return jnp.asarray(True)
+
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return 0.5 * spread * weight(eta) * elementwise_derivative(slope, eta) / slope(eta)
 
@@ -128,6 +143,9 @@ class Scaled(Penalty):
 
     def matrix(self, p: int, dtype: Any) -> Array:
         return self.base.matrix(p, dtype)
+
+    def is_valid(self) -> Array:
+        return self.base.is_valid()
 
     def adjustment(self, eta: Array, spread: Array, weight: Rowwise, slope: Rowwise) -> Array:
         return self.phi * self.base.adjustment(eta, spread, weight, slope)

@@ -38,6 +38,20 @@ def test_deviance_of_a_boundary_response_vanishes_as_the_mean_approaches(row):
 
 
 @each_family
+def test_a_response_far_below_its_mean_has_the_deviance_of_the_edge(row):
+    mu = np.array(row.mu)
+    if row.family.support.low == 0 and row.family.in_support(jnp.asarray(0.0)):
+        near, at = (row.family.unit_deviance(y, mu) for y in (1e-30, 0.0))
+        np.testing.assert_allclose(near, at, rtol=1e-12)
+
+
+def test_gamma_deviance_has_its_logarithm_however_small_the_response():
+    y, mu = np.array([1e-200, 1e-30, 1e-17, 1e-9, 0.1]), 3.0
+    wanted = 2.0 * ((y - mu) / mu - (np.log(y) - np.log(mu)))
+    np.testing.assert_allclose(families.Gamma().unit_deviance(y, mu), wanted, rtol=1e-14)
+
+
+@each_family
 def test_deviance_slope_is_minus_twice_the_residual_over_the_variance(row):
     y, mu = as_arrays(row.y, row.mu)
     got = jax.vmap(jax.grad(row.family.unit_deviance, argnums=1))(y, mu)

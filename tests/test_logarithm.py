@@ -31,6 +31,23 @@ def test_log1p_is_exact_at_every_size(low, high):
     assert units_off(logarithm.log1p(x), np.log1p(x.astype(np.longdouble))) < 3.0
 
 
+@pytest.mark.parametrize("reach", [300.0, 1.0, 1e-3, 1e-9])
+def test_log_ratio_is_exact_at_every_distance(reach):
+    rng = np.random.default_rng(3)
+    mu = np.exp(rng.uniform(-300.0, 300.0, 20_000))
+    y = mu * np.exp(rng.uniform(-reach, reach, mu.size))
+    wide_y, wide_mu = y.astype(np.longdouble), mu.astype(np.longdouble)
+    wanted = np.log(wide_y / wide_mu) if reach > 1 else np.log1p((wide_y - wide_mu) / wide_mu)
+    off = np.asarray(logarithm.log_ratio(y, mu)) - wanted
+    assert (np.abs(off) <= 8e-16 * np.abs(wanted)).all()
+
+
+def test_log_ratio_has_exact_slopes_however_small_the_ratio():
+    y, mu = jnp.array([1e-200, 1e-20, 0.5, 2.0, 1e9]), jnp.array([3.0, 1.0, 0.6, 2.0, 1.0])
+    slopes = jax.vmap(jax.grad(logarithm.log_ratio, (0, 1)))(y, mu)
+    np.testing.assert_allclose(slopes, (1.0 / y, -1.0 / mu), rtol=1e-15)
+
+
 @pytest.mark.parametrize("name", ["log", "log1p"])
 def test_edges_and_float32_are_those_of_jax(name):
     ours, theirs = getattr(logarithm, name), getattr(jnp, name)

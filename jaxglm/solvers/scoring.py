@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxglm._types import Array, record
 from jaxglm.designs import Design, sweep
+from jaxglm.families import Family
 from jaxglm.linalg import highest, inverse_pd, solve_pd
 from jaxglm.model import (
     Evaluation,
@@ -164,7 +165,7 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     everywhere = is_unrestricted(family)
     if start is not None and everywhere:
         return start, start
-    mu = family.starting_mu(rows.y, rows.n_trials)
+    mu = _starting_means(family, rows)
     level = family.link.g(jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu))))
     level = jnp.where(jnp.isfinite(level), level, 0.0)
     eta = family.link.g(mu)
@@ -193,6 +194,20 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     return highest(inverse, problem.design.score(_weights(problem, eta) * level)), target
 
 
+def _starting_means(family: Family, rows: Rows) -> Array:
+    """R's starting means; of counts, drawn to their mean m as far as chance sets them apart.
+
+    Of the responses' variance s^2, V(m) is chance, and the share 1 - V(m) / s^2 is the means':
+    the credibility of a single response. Source: Buehlmann (1967).
+    """
+    mu = family.starting_mu(rows.y, rows.n_trials)
+    if family.counts_trials or not family.fixed_scale:
+        return mu
+    m = jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu)))
+    chance = rows.total_frequency * family.variance(m) / jnp.sum(rows.weigh((mu - m) ** 2))
+    return mu + jnp.clip(chance, 0.0, 1.0) * (m - mu)
+
+
 def _weights(problem: Problem, eta: Array) -> Array:
     return problem.rows.weigh(expected_weight(problem.family, eta))
 
@@ -208,8 +223,8 @@ def _discriminant(problem: Problem, inverse: Array, wz: Array) -> Array:
     """Fisher's linear discriminant of responses 0 and 1, from their least squares.
 
     `inverse` is that of X'aX / 4 and wz X'a (y - 1/2). The fitted line of y - m, m being its mean,
-    is divided by the residual variance, which estimates the mean of mu (1 - mu), and moved to
-    logit(m). Source: Haggstrom (1983); Fisher (1936).
+    is divided by the mean of mu (1 - mu), m (1 - m) less the line's variance, and moved to
+    logit(m). Of proportions it asks no more. Source: Haggstrom (1983); Fisher (1936).
     """
     rows = problem.rows
     ones = jnp.ones_like(rows.y)

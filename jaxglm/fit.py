@@ -242,7 +242,7 @@ def solve_prepared(
     """Solve, attach the derivative, and compute the statistics at the root."""
     solution = joint_solve(solver, problem, start, dispersion, limit)
     estimated = problem.family.is_estimated
-    beta, family, status = solution.beta, solution.family, solution.status
+    beta, family, found = solution.beta, solution.family, solution.status
     problem = Problem(problem.design, problem.rows, family, problem.penalty)
     sums = totals(problem, beta)
     unscaled = inverse_pd(sums.information)
@@ -251,22 +251,24 @@ def solve_prepared(
     scale = solution.scale
     if scale is None:
         scale = estimate(dispersion, problem, beta, sums, df_resid)
+    status = found
     if family.can_separate:
         moving = eta_change(problem.design, solution.last_step)
-        ended = _has_ended(status, solution.n_iter, limit, estimated)
+        ended = _has_ended(found, solution.n_iter, limit, estimated)
         endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
+    invalid = invalid | ~dispersion.valid
+    # Before the deviance has a say: who asks for coefficients alone need not wait for it.
+    void = invalid | (status == int(Status.singular))
     at = sums.deviance / n if is_concentrated(family) else scale
     llf = loglike(family, problem.rows, at, sums.deviance)
     sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
     status = jnp.where(
         (status == int(Status.converged)) & ~sound, as_status(Status.diverged), status
     )
-    invalid = invalid | ~dispersion.valid
     status = jnp.where(invalid, as_status(Status.invalid_data), status)
-    void = invalid | (status == int(Status.singular))
     result = Fit(
-        params=beta + jax.lax.stop_gradient(_last_step(problem, unscaled, sums.score, status)),
+        params=beta + jax.lax.stop_gradient(_last_step(problem, unscaled, sums.score, found)),
         cov_unscaled=unscaled if cov else None,
         scale=jnp.asarray(scale, beta.dtype),
         deviance=sums.deviance,

@@ -14,7 +14,15 @@ import numpy as np
 
 from jaxglm._logarithm import log, log_ratio
 from jaxglm._loggamma import log1p_excess, stirling_remainder
-from jaxglm._types import Array, ArrayLike
+from jaxglm._types import Array, ArrayLike, polynomial
+
+# 2 log Gamma(3/2), then zeta(2k, 3/2) / k; the rest is below 1e-18 for |x| <= 1/2.
+_LOG_GAMMA_PAIR = (-0.24156447527049044469, 0.93480220054467930942, 0.11742425283353643637)
+_LOG_GAMMA_PAIR += (0.030870968340098600672, 0.0099314576189516353912, 0.0034900711515802599801)
+_LOG_GAMMA_PAIR += (0.0012874059660762971538, 4.8974238096588824896e-4, 1.9035879325005174926e-4)
+_LOG_GAMMA_PAIR += (7.5189818539224388047e-5, 3.007396681671843484e-5, 1.2150812948969379207e-5)
+_LOG_GAMMA_PAIR += (4.9502894688591871688e-6, 2.030881826005092773e-6, 8.381407907677327395e-7)
+_LOG_GAMMA_PAIR += (3.4767308025438212174e-7, 1.4486376294186271336e-7)
 
 
 def log_poisson_peak(y: Array) -> Array:
@@ -23,6 +31,15 @@ def log_poisson_peak(y: Array) -> Array:
     peak = -0.5 * log(2.0 * np.pi * positive) - stirling_remainder(positive)
     # At 0 its slope less that of y log y, -1 - psi(1), and half of -psi'(1): see `xlogx`.
     return jnp.where(y > 0, peak, -y * (0.42278433509846714 + 0.8224670334241132 * y))
+
+
+def log_choose_one(y: Array) -> Array:
+    """-log[Gamma(1 + y) Gamma(2 - y)], the binomial coefficient of 0 <= y <= 1 out of one trial.
+
+    By the series of log Gamma(3/2 + x) + log Gamma(3/2 - x), whose coefficients are
+    zeta(2k, 3/2) / k (DLMF 5.15.1): a proportion without trials needs no logarithm.
+    """
+    return -polynomial(_LOG_GAMMA_PAIR, (y - 0.5) ** 2)
 
 
 def xlogx(y: Array) -> Array:

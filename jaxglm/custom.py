@@ -76,7 +76,7 @@ class LogProb(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return 2.0 * (self._log_prob(y, self._best_mean(y)) - self._log_prob(y, mean.mu))
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         return weight / scale * self._log_prob(y, self._best_mean(y))
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
@@ -315,7 +315,7 @@ class Cumulant(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return 2.0 * (self._exponent(y, y) - self._exponent(y, mean.mu))
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         if self.log_base is None:
             return jnp.full_like(y, jnp.nan)
         base = jnp.vectorize(lambda y: self.log_base(y, *self.values))(y)  # type: ignore

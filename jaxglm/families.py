@@ -20,6 +20,7 @@ from jaxglm._likelihood import (
     draw_compound_poisson,
     draw_inverse_gaussian,
     log1p_ratio,
+    log_choose_one,
     log_factorial,
     log_poisson_peak,
     quasi_integral,
@@ -83,7 +84,7 @@ class Gaussian(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return (y - mean.mu) ** 2
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         return jnp.broadcast_to(-0.5 * jnp.log(2.0 * np.pi * scale / weight), y.shape)
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
@@ -135,9 +136,11 @@ class Binomial(Family):
         up = xlog_ratio(y, mean.mu, mean.log, edge)
         return 2.0 * (up + xlog_ratio(1.0 - y, mean.complement, mean.log_complement, edge))
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         if self.binary:
             return jnp.zeros_like(y)
+        if n_trials is None:
+            return weight * (log_choose_one(y) + xlogx(y) + xlogx(1.0 - y))
         successes, failures = n_trials * y, n_trials * (1.0 - y)
         choose = log_factorial(n_trials) - log_factorial(successes) - log_factorial(failures)
         return weight * (choose + n_trials * (xlogx(y) + xlogx(1.0 - y)))
@@ -187,7 +190,7 @@ class Poisson(Family):
         excess = y - mean.mu
         return 2.0 * (xlog_ratio(y, mean.mu, mean.log, y <= 0) - excess)
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         return weight / scale * log_poisson_peak(y)
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
@@ -226,7 +229,7 @@ class Gamma(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return 2.0 * ((y - mean.mu) / mean.mu - log_ratio(y, mean.mu))
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         # k log k - k - log Gamma(k) in one piece: a large shape k would cancel.
         k = weight / scale
         return 0.5 * jnp.log(k / (2.0 * np.pi)) - stirling_remainder(k) - log(y)
@@ -265,7 +268,7 @@ class InverseGaussian(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return ((y - mean.mu) / mean.mu) ** 2 / y
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         return -0.5 * (jnp.log(2.0 * np.pi * scale / weight) + 3.0 * log(y))
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
@@ -321,7 +324,7 @@ class NegativeBinomial(Family):
         at_edge = -y * (log_mu + self.alpha * rest)
         return 2.0 * (jnp.where(edge, at_edge, y * log1p_known(inside, ratio)) - rest)
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         return weight / scale * (log_poisson_peak(y) + nb_peak_excess(y, self.alpha))
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:
@@ -383,7 +386,7 @@ class Tweedie(Family):
         d = tweedie_deviance(y, mean.mu, jnp.where(p == 0, 1.5, p))
         return jnp.where(p == 0, (y - mean.mu) ** 2, d)
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         p = jnp.asarray(self.var_power, y.dtype)
         inside = (p > 1) & (p < 2)
         positive = jnp.where(y > 0, y, 1.0)
@@ -443,7 +446,7 @@ class Quasi(Family):
     def unit_deviance_at(self, y: Array, mean: Mean) -> Array:
         return 2.0 * quasi_integral(lambda t: self.variance_function(t, *self.values), y, mean.mu)
 
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
         return jnp.full_like(y, jnp.nan)
 
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:

@@ -73,8 +73,11 @@ class Family(abc.ABC):
         """d(y, mu) = 2 * integral from mu to y of (y - t) / V(t) dt."""
 
     @abc.abstractmethod
-    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array) -> Array:
-        """log f(y; mu = y, scale / weight), what the log density is where the deviance is 0."""
+    def log_saturated(self, y: Array, weight: Array, scale: Array, n_trials: Array | None) -> Array:
+        """log f(y; mu = y, scale / weight), what the log density is where the deviance is 0.
+
+        n_trials: None stands for 1.
+        """
 
     @abc.abstractmethod
     def starting_mu(self, y: Array, n_trials: Array | None = None) -> Array:

@@ -241,11 +241,10 @@ def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:
     """The log-likelihood at `scale`: sum of f log f(y; y, scale / v), less D / (2 scale)."""
     one = jnp.ones((), rows.y.dtype)
     weight = one if rows.var_weights is None else rows.var_weights
-    n_trials = one if rows.n_trials is None else rows.n_trials
     present = None if rows.prior is None else rows.prior > 0
     if present is not None:
-        weight, n_trials = jnp.where(present, weight, 1.0), jnp.where(present, n_trials, 1.0)
-    terms = family.log_saturated(rows.y, weight, scale, n_trials)
+        weight = jnp.where(present, weight, 1.0)
+    terms = family.log_saturated(rows.y, weight, scale, rows.n_trials)
     if rows.freq_weights is not None:
         terms = rows.freq_weights * terms
     if present is not None:

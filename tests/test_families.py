@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +45,17 @@ def test_a_response_far_below_its_mean_has_the_deviance_of_the_edge(row):
     if row.family.support.low == 0 and row.family.in_support(jnp.asarray(0.0)):
         near, at = (row.family.unit_deviance(y, mu) for y in (1e-30, 0.0))
         np.testing.assert_allclose(near, at, rtol=1e-12)
+
+
+def test_a_proportion_without_trials_is_that_of_one_trial():
+    one, y = jnp.asarray(1.0), jnp.array([0.0, 1e-9, 0.2, 0.5, 0.9, 1.0])
+
+    def peak(n_trials, y):
+        return families.Binomial().log_saturated(y, one, one, n_trials)
+
+    np.testing.assert_allclose(peak(None, y), peak(one, y), rtol=1e-14, atol=4e-15)
+    without, with_one = (jax.vmap(jax.grad(partial(peak, m)))(y[1:-1]) for m in (None, one))
+    np.testing.assert_allclose(without, with_one, rtol=1e-13)
 
 
 def test_gamma_deviance_has_its_logarithm_however_small_the_response():

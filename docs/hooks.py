@@ -6,7 +6,8 @@ A line `{{ FILE }}` of a page stands for that file, `{{ FILE: HEADING }}` for on
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUTS = ROOT / "docs" / "outputs"
 SLOT = re.compile(r"^\{\{ ([\w./-]+?)(?:: (.+?))? \}\}$", re.MULTILINE)
 # What files outside of docs/ link to, as the pages link to it.
 MOVED = {
@@ -22,7 +23,7 @@ def on_files(files, config):
 
     examples = sorted((ROOT / "examples").glob("*.py"))
     made = {f"tutorials/{path.stem}.md": tutorial(path) for path in examples}
-    made["tutorials/index.md"] = index(examples)
+    made["tutorials/index.md"] = index(config.nav)
     for place, text in made.items():
         files.append(File.generated(config, place, content=text))
     picture = ROOT / "benchmarks" / "results" / "ratios.svg"
@@ -62,25 +63,54 @@ def cells(path):
         yield "[markdown]" in kind, body.strip("\n")
 
 
+def code_of(path):
+    """The cells of code of an example."""
+    return [body for is_text, body in cells(path) if body and not is_text]
+
+
+def printed(path):
+    """What the cells of code of an example printed when docs/outputs.py ran it, by their number."""
+    text = (OUTPUTS / f"{path.stem}.txt").read_text(encoding="utf-8")
+    parts = re.split(r"^# %% (\d+)\n", text, flags=re.M)[1:]
+    return {int(cell): text for cell, text in zip(parts[::2], parts[1::2], strict=True)}
+
+
 def tutorial(path):
-    """An example as a page: its text as text, its code as code."""
-    page = ["---\nhide: [toc]\n---"]
+    """An example as a page: its text as text, its code as code, and what that printed and drew."""
+    page, outputs, cell = ["---\nhide: [toc]\n---"], printed(path), 0
     for is_text, body in cells(path):
         if is_text:
             marked = all(line.startswith("#") for line in body.split("\n") if line)
             page.append(re.sub(r"^# ?", "", body, flags=re.M).strip() if marked else body.strip())
         elif body:
+            cell += 1
             page.append(f"```python\n{body}\n```")
+            if cell in outputs:
+                page.append(f"```text\n{outputs[cell]}```")
+            pictures = sorted(OUTPUTS.glob(f"{path.stem}-{cell}-*.png"))
+            places = [f"../outputs/{one.name}" for one in pictures]
+            page += [f"[![What this cell draws]({place})]({place})" for place in places]
+    page.append("*As printed by one run on two cores of a CPU; times and last digits vary.*")
     return "\n\n".join(page) + "\n"
 
 
-def index(examples):
-    """The list of all examples, each with its first paragraph."""
+def index(nav):
+    """The list of all examples as the navigation has them, each with its first paragraph."""
     page = [
+        "---\nhide: [toc]\n---",
         "# Tutorials",
-        "Scripts of the folder `examples/`; each runs in less than a minute on two cores.",
+        "Scripts of the folder `examples/`, with what they print and draw; each runs in less than a"
+        " minute on two cores.",
     ]
-    for path in examples:
-        _, title, paragraph, *_ = tutorial(path).split("\n\n")
-        page.append(f"**[{title.removeprefix('# ')}]({path.stem}.md)**  \n{paragraph}")
+    (tutorials,) = (part["Tutorials"] for part in nav if "Tutorials" in part)
+    for section in tutorials[1:]:
+        for heading, entries in section.items():
+            page.append(f"## {heading}")
+            page += [listed(Path(place).stem) for entry in entries for place in entry.values()]
     return "\n\n".join(page) + "\n"
+
+
+def listed(name):
+    """An example's title, as a link to its page, and its first paragraph."""
+    _, title, paragraph, *_ = tutorial(ROOT / "examples" / f"{name}.py").split("\n\n")
+    return f"**[{title.removeprefix('# ')}]({name}.md)**  \n{paragraph}"

@@ -116,7 +116,7 @@ for name, row in (
     ("mean, grid", mean),
     ("sd, draws", draws.std(0)),
     ("sd, grid", sd),
-    ("maximum, fit", theta0),
+    ("fit, alpha 0.5", theta0),
 ):
     print(f"  {name:14s}" + "".join(f"{value:10.4f}" for value in row))
 assert np.all(np.abs(draws.mean(0) - mean) < 0.15 * sd)

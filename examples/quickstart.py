@@ -1,6 +1,10 @@
 # %% [markdown]
 # # Quickstart: one GLM, ten thousand, and the derivative of one
 #
+# A summary as statsmodels prints it, of a data set that its documentation knows; ten thousand
+# logistic regressions in one call, beside a loop over the single fit; and how a coefficient moves
+# with the weight of a row, by the implicit function theorem and by a finite difference.
+#
 # Run by `./run quickstart`.
 
 # %%

@@ -10,7 +10,7 @@ The package is a staircase; a module imports only from the floors below it.
     5  solvers                       status, the one loop, IRLS, Newton, optax
     6  implicit, dispersion, joint   the derivative of a root; phi; alpha, variance power
     7  fit                           fit(X, y, family) -> Fit, pure: the waist
-    8  lane_*, batch, submodels      fit_many; coefficients held or bound by equations
+    8  lane_*, batch, submodels, edges  fit_many; coefficients held or bound; maxima on edges
     9  covariance, diagnostics, inference, intervals, anova, prediction, lanes, scans
     10 frames, results, door         GLM(endog, exog, family).fit() -> GLMResults
     11 resample, simulate, datasets  resampling; simulation studies; small public data sets

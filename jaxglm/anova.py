@@ -20,11 +20,11 @@ from jaxglm._types import Array, record, static
 from jaxglm.fit import Fit
 from jaxglm.inference import upper_tail
 from jaxglm.linalg import highest, inverse_pd
-from jaxglm.model import Problem, penalised_score, totals
+from jaxglm.model import Problem, loglike, penalised_score, totals
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.submodels import Masked, fit_held, hold
 
-__all__ = ["DevianceTable", "drop_one", "marginal", "sequential"]
+__all__ = ["DevianceTable", "Selection", "criteria", "drop_one", "marginal", "sequential"]
 
 TEST_NAMES = (None, "chisq", "F", "rao")
 TestName = Literal["chisq", "F", "rao"] | None
@@ -55,6 +55,26 @@ class DevianceTable:
         """A pandas frame, a row a term."""
         frame = as_frame({f.name: getattr(self, f.name) for f in dataclasses.fields(self)[:-3]})
         return frame.set_axis(list(self.terms), axis=0) if self.terms else frame
+
+
+@record
+class Selection:
+    """A stepwise search: the terms it chose, and a row for its start and each change (S,).
+
+    changes: "+ term" or "- term", and "" of the start; the other columns are of the model after it.
+    """
+
+    df_resid: Array
+    deviance: Array
+    criterion: Array
+    changes: tuple[str, ...] = static()
+    terms: tuple[str, ...] = static()
+
+    def summary_frame(self) -> Any:
+        """A pandas frame, a row a step."""
+        names = ("df_resid", "deviance", "criterion")
+        frame = as_frame({name: getattr(self, name) for name in names})
+        return frame.set_axis(list(self.changes), axis=0)
 
 
 def sequential(
@@ -122,6 +142,41 @@ def marginal(
     masks = [jnp.asarray(m, fitted.params.dtype) for m in (after, after)]
     upper, _, _ = _fit_rows(hold(problem, fitted), *masks, solver)
     return _table(problem, fitted, after & ~member, after, upper, test, known_scale, solver)
+
+
+def criteria(
+    problem: Problem,
+    fitted: Fit,
+    masks: np.ndarray,
+    cost: float = 2.0,
+    *,
+    solver: Solver = IRLS(),  # noqa: B008 - frozen
+) -> tuple[Array, Array]:
+    """Deviance and -2 log L + cost * rank (M,) of the models of the columns `masks` (M, p).
+
+    As R's extractAIC: a dispersion that is not known is deviance / n, and costs 2. A family's
+    parameter is held at its estimate in `fitted`. A model that did not converge has NaN.
+    """
+    dtype = fitted.params.dtype
+    given = jnp.asarray(masks, dtype), jnp.asarray(cost, dtype)
+    return _criterion_rows(hold(problem, fitted), *given, solver)
+
+
+@jax.jit
+def _criterion_rows(
+    problem: Problem, masks: Array, cost: Array, solver: Solver
+) -> tuple[Array, Array]:
+    family, rows = problem.family, problem.rows
+
+    def row(mask: Array) -> tuple[Array, Array]:
+        found = fit_held(problem, mask, jnp.zeros_like(mask), None, solver)
+        deviance = totals(problem, found.params).deviance
+        deviance = jnp.where(found.status == int(Status.converged), deviance, jnp.nan)
+        scale = jnp.ones_like(deviance) if family.fixed_scale else deviance / rows.total_frequency
+        fixed = 0.0 if family.fixed_scale else 2.0
+        return deviance, fixed + cost * mask.sum() - 2.0 * loglike(family, rows, scale, deviance)
+
+    return jax.vmap(row)(masks)
 
 
 def _membership(groups: Sequence[Sequence[int]], p: int) -> np.ndarray:

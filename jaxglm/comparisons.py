@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxglm import arguments
-from jaxglm.anova import DevianceTable, drop_one, marginal, sequential
+from jaxglm.anova import DevianceTable, Selection, criteria, drop_one, marginal, sequential
 from jaxglm.frames import float64
 from jaxglm.inference import (
     Adjustment,
@@ -159,6 +160,76 @@ def anova(
         table = sequential if typ == 1 else drop_one
         found = table(problem, fitted, list(groups.values()), **options)
     return dataclasses.replace(jax.tree.map(np.asarray, found), terms=tuple(groups))
+
+
+@float64()
+def step(
+    results: Any,
+    terms: dict[str, Any] | None = None,
+    start: Sequence[str] | None = None,
+    direction: str = "both",
+    criterion: str = "aic",
+) -> Selection:
+    """The terms that a stepwise search by "aic" or "bic" chooses among this model's, as R's step.
+
+    Each step fits, as one batch, the models with a term more or less, and takes the best while it
+    is better. start: the terms to begin with, by default all ("both", "backward") or none
+    ("forward"). A term stays while one that contains it does ("a" in "a:b"), and enters after those
+    that it contains; columns that are no term's stay. terms as in `anova`. Tests of the model
+    chosen do not know of the search.
+    """
+    allowed = {"both": "+-", "backward": "-", "forward": "+"}
+    if direction not in allowed or criterion not in ("aic", "bic"):
+        text = f"step(direction={direction!r}, criterion={criterion!r})"
+        raise ValueError(f"{text}: allowed are 'both', 'backward', 'forward'; 'aic', 'bic'.")
+    working = results.need_data("step")
+    problem, fitted = working.in_columns(results.model.exog)
+    groups = arguments.term_groups(results, terms, list(working.factor.kept))
+    begin = (() if direction == "forward" else tuple(groups)) if start is None else tuple(start)
+    if not set(begin) <= set(groups):
+        raise ValueError(f"step(start={list(begin)}): the model's terms are {', '.join(groups)}.")
+    cost = 2.0 if criterion == "aic" else float(np.log(results.n_total))
+
+    def measured(present: frozenset[str]) -> np.ndarray:
+        """Columns, deviance and criterion of the model, and of those with each term changed."""
+        masks = np.ones((len(groups) + 1, problem.design.shape[1]), bool)
+        for mask, changed in zip(masks, [frozenset(), *({t} for t in groups)], strict=True):
+            for term in set(groups) - (present ^ changed):
+                mask[groups[term]] = False
+        return np.stack([masks.sum(axis=1), *criteria(problem, fitted, masks, cost)], axis=1)
+
+    changes, present, path = _search(groups, frozenset(begin), allowed[direction], measured)
+    size, deviance, value = np.array(path).T
+    df_resid = float(fitted.df_resid) + problem.design.shape[1] - size
+    chosen = tuple(term for term in groups if term in present)
+    return Selection(df_resid, deviance, value, changes, chosen)
+
+
+def _search(
+    terms: Iterable[str],
+    present: frozenset[str],
+    signs: str,
+    measured: Callable[[frozenset[str]], np.ndarray],
+) -> tuple[tuple[str, ...], frozenset[str], list[np.ndarray]]:
+    """The changes from `present` on, the terms at their end, and the measures along the way."""
+    terms, containing = list(terms), arguments.containing_terms(terms)
+    changes, path = [""], []
+    while True:
+        own, *others = measured(present)
+        path.append(own)
+        found = {}
+        for term, row in zip(terms, others, strict=True):
+            inner = [other for other in terms if term in containing[other]]
+            free = not present & set(containing[term]) and present >= set(inner)
+            sign = "-" if term in present else "+"
+            if free and sign in signs and np.isfinite(row[2]):
+                found[sign, term] = row[2]
+        best = min(found, key=found.__getitem__, default=None)
+        # R's margin, so that rounding makes no step.
+        if best is None or found[best] >= own[2] - 1e-7:
+            return tuple(changes), present, path
+        changes.append(" ".join(best))
+        present = present ^ {best[1]}
 
 
 def _equations(results: Any, hypothesis: Any, q: Any) -> tuple[Any, Any, Any, Any]:

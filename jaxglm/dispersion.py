@@ -14,7 +14,7 @@ from jaxglm.families import Family
 from jaxglm.implicit import attach
 from jaxglm.model import Problem, Totals, deviance, loglike
 from jaxglm.penalties import Scaled
-from jaxglm.solvers.base import finest_tolerance
+from jaxglm.solvers.base import decrement_tolerance
 
 KINDS = ("X2", "dev", "ml")
 
@@ -76,7 +76,7 @@ def maximum_likelihood_scale(problem: Problem, eta: Array, total: Array) -> Arra
     require_likelihood(problem.family)
     held = jax.lax.stop_gradient((problem, eta))
     first = jnp.log(jax.lax.stop_gradient(total) / problem.rows.total_frequency)
-    tolerance = finest_tolerance(first.dtype)
+    tolerance = decrement_tolerance(None, first.dtype)
 
     def improve(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         k, t, _ = state

@@ -32,6 +32,7 @@ from jaxglm.arguments import (
     total_offset,
 )
 from jaxglm.covariance import likelihood_scale
+from jaxglm.edges import follow_to_edge
 from jaxglm.families import Family
 from jaxglm.fit import prepare, solve_prepared
 from jaxglm.frames import DomainWarning, FitWarning, Frame, RowSource, float64, read_frame
@@ -225,6 +226,8 @@ class GLM:
         require_cov_type(cov_type)
         p, frame = self.exog.shape[1], self.frame
         factor, equations = factorize(frame, self.exog, rank_deficient), None
+        if not factor.kept.size:
+            raise ValueError("GLM(exog=...): every column is 0; there is nothing to estimate.")
         named = as_solver(method, tol, maxiter, optim_hessian)
         chosen = named if solver is None else require_solver(solver)
         penalty = checked_penalty(penalty, p)
@@ -307,6 +310,8 @@ class GLM:
         if begin is not None:
             start = solve(start, working.dispersion, begin).params
         fitted = solve(start, working.dispersion, solver)
+        if int(fitted.status) == Status.boundary:
+            fitted = follow_to_edge(working.problem, fitted, working.dispersion)
         status = Status(int(fitted.status))
         if status != Status.converged:
             text = f"GLM.fit: status {status.name}. {status.meaning}{_ADVICE.get(status, '')}"

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._types import Array, ArrayLike, record
+from jaxglm.centring import centred, centring
 from jaxglm.designs import Design, as_design, widest_row
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate
 from jaxglm.families import Family, Gaussian
@@ -240,9 +241,33 @@ def solve_prepared(
     cov: bool = True,
 ) -> Fit:
     """Solve, attach the derivative, and compute the statistics at the root."""
+    T = centring(problem)
+    if T is None:
+        return _solved(problem, invalid, start, dispersion, solver, limit, cov)
+    # T is its own inverse's mirror: I + e m'.
+    back = 2.0 * jnp.eye(T.shape[0], dtype=T.dtype) - T
+    start = None if start is None else highest(back, start)
+    found = _solved(centred(problem, T), invalid, start, dispersion, solver, limit, cov)
+    unscaled = found.cov_unscaled
+    return dataclasses.replace(
+        found,
+        params=highest(T, found.params),
+        cov_unscaled=None if unscaled is None else highest(highest(T, unscaled), T.T),
+    )
+
+
+def _solved(
+    problem: Problem,
+    invalid: Array,
+    start: Array | None,
+    dispersion: Dispersion,
+    solver: Solver,
+    limit: Array | None,
+    cov: bool,
+) -> Fit:
     solution = joint_solve(solver, problem, start, dispersion, limit)
     estimated = problem.family.is_estimated
-    beta, family, found = solution.beta, solution.family, solution.status
+    beta, family, status = solution.beta, solution.family, solution.status
     problem = Problem(problem.design, problem.rows, family, problem.penalty)
     sums = totals(problem, beta)
     unscaled = inverse_pd(sums.information)
@@ -251,10 +276,9 @@ def solve_prepared(
     scale = solution.scale
     if scale is None:
         scale = estimate(dispersion, problem, beta, sums, df_resid)
-    status = found
     if family.can_separate:
         moving = eta_change(problem.design, solution.last_step)
-        ended = _has_ended(found, solution.n_iter, limit, estimated)
+        ended = _has_ended(status, solution.n_iter, limit, estimated)
         endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
     invalid = invalid | ~dispersion.valid
@@ -268,7 +292,7 @@ def solve_prepared(
     )
     status = jnp.where(invalid, as_status(Status.invalid_data), status)
     result = Fit(
-        params=beta + jax.lax.stop_gradient(_last_step(problem, unscaled, sums.score, found)),
+        params=beta,
         cov_unscaled=unscaled if cov else None,
         scale=jnp.asarray(scale, beta.dtype),
         deviance=sums.deviance,
@@ -279,16 +303,6 @@ def solve_prepared(
         family=family,
     )
     return _guarded(_blank(result, void), status == int(Status.converged))
-
-
-def _last_step(problem: Problem, inverse: Array, score: Array, status: Array) -> Array:
-    """A scoring step more, which with the information's inverse at hand costs next to nothing.
-
-    With a canonical link it squares the error that the loop leaves.
-    """
-    adjusts = problem.penalty is not None and problem.penalty.adjusts
-    step = jnp.zeros_like(score) if adjusts else highest(inverse, score)
-    return jnp.where(status == int(Status.converged), step, 0.0)
 
 
 def _blank(result: Fit, void: Array) -> Fit:

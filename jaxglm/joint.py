@@ -44,7 +44,7 @@ from jaxglm.model import (
     totals,
 )
 from jaxglm.solvers import Solver, Status, solve
-from jaxglm.solvers.base import RUNNING, State, as_status, decide, finest_tolerance
+from jaxglm.solvers.base import RUNNING, State, as_status, decide, decrement_tolerance
 from jaxglm.solvers.scoring import NEAR
 
 # Rounds in all, and those after which a lane is guarded.
@@ -397,7 +397,7 @@ def _next_round(unknowns: Unknowns, solver: Solver, problem: Problem, now: Round
     sound = ~jnp.isnan(size) & jnp.all(jnp.isfinite(newton.alone)) & _is_valid(problem, beta)
     sound = sound & (now.guarded | near | (size <= 2.0 * now.size))
     solved = ~now.guarded | (inner.status == int(Status.converged))
-    converged = sound & solved & (size <= finest_tolerance(psi.dtype))
+    converged = sound & solved & (size <= decrement_tolerance(None, psi.dtype))
     status = decide(
         (converged, Status.converged),
         (now.guarded & ~jnp.all(jnp.isfinite(newton.alone)), Status.singular),

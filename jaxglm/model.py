@@ -98,7 +98,6 @@ class Evaluation(NamedTuple):
 class Totals(NamedTuple):
     """Sums over the rows at the fitted coefficients."""
 
-    score: Array  # U, without the adjustment of a penalty
     information: Array  # X'wX + P, expected
     deviance: Array  # D
     pearson: Array
@@ -218,23 +217,21 @@ def faint_weight(dtype: Any) -> float:
 
 
 def totals(problem: Problem, beta: Array) -> Totals:
-    """The score, the expected information, the deviance and Pearson's chi-square at beta."""
+    """The expected information, the deviance and Pearson's chi-square at beta."""
     family = problem.family
 
     def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
-        s = rows.weigh(family.eta_score_at(rows.y, mean, slope, ratio))
         w = rows.weigh(weight_of(family, slope, ratio))
         faint = jnp.sum((w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0))
         sums = _deviance(family, rows, mean), _pearson(family, rows, mean), faint
-        return s, w, sums
+        return jnp.zeros_like(w), w, sums
 
-    score, information, sums = sweep(problem.design, beta, problem.rows, work)
+    _, information, sums = sweep(problem.design, beta, problem.rows, work)
     if problem.penalty is not None:
-        matrix = problem.penalty.matrix(beta.shape[0], beta.dtype)
-        score, information = score - highest(matrix, beta), information + matrix
-    return Totals(score, information, *sums)
+        information = information + problem.penalty.matrix(beta.shape[0], beta.dtype)
+    return Totals(information, *sums)
 
 
 def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:

@@ -68,7 +68,8 @@ class Ridge(Penalty):
         strength = jnp.asarray(self.strength, dtype)
         if strength.shape not in ((), (p,), (p, p)):
             raise ValueError(
-                f"Ridge(strength=...): shape {strength.shape}; allowed are (), ({p},), ({p}, {p})."
+                f"penalty=Ridge(strength=...): shape {strength.shape}; "
+                f"allowed are (), ({p},), ({p}, {p})."
             )
         return strength if strength.ndim == 2 else jnp.diag(jnp.broadcast_to(strength, (p,)))
 

@@ -82,7 +82,7 @@ class MeanIntervals:
 
 @record
 class Predictions:
-    """A statistic of `WHICH` with standard errors (delta method) and limits; fields (n,)."""
+    """What `predict` gives, with standard errors (delta method) and limits; fields (n,)."""
 
     predicted: Array
     se: Array

@@ -387,6 +387,7 @@ class GLMResults:
     compare_lr_test = comparisons.compare_lr_test
     score_test = comparisons.score_test
     anova = comparisons.anova
+    step = comparisons.step
 
     augment = tidy.augment
     glance = tidy.glance

@@ -77,4 +77,5 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    with jax.enable_x64(True):
+        sys.exit(main())

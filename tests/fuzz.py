@@ -204,6 +204,43 @@ BAD_DESIGNS = {
     "below squares": lambda a: a * np.array([1.0, 1e-300]),
     "1e308": put(1e308),
 }
+# Rubbish for an option that is a number, and what is rubbish for one of them.
+NO_NUMBERS = {
+    "nan": np.nan,
+    "inf": np.inf,
+    "-inf": -np.inf,
+    "negative": -1.0,
+    "complex": 1j,
+    "a word": "word",
+    "a date": datetime.date(2020, 1, 1),
+    "a function": np.mean,
+    "a set": {1.0},
+    "a class": Status,
+    "too many": np.ones(P + 5),
+    "another axis": np.ones((P + 1,) * 3),
+    "nan inside": np.array([1.0, np.nan]),
+    "a decimal NaN": decimal.Decimal("NaN"),
+    "pandas NA": pd.NA,
+}
+ZERO, HALF = {"zero": 0.0}, {"a half": 2.5}
+BAD_OPTIONS = {
+    "penalty": {"a ragged table": [[1.0], [1.0, 2.0]]},
+    "scale": ZERO | {"a list": [1.0, 2.0]},
+    "tol": ZERO | {"one": 1.0, "a list": [1e-8]},
+    "maxiter": ZERO | HALF | {"a list": [10]},
+}
+# What leaves the coefficients as they are.
+MILD_OPTIONS = {
+    "penalty": {
+        "none": None,
+        "zero": 0,
+        "a vector of zeros": np.zeros(P),
+        "zeros": np.zeros((P, P)),
+    },
+    "scale": {"none": None, "an integer": 2, "a word": "X2", "an array": np.array(2.0)},
+    "tol": {"none": None, "small": 1e-12, "a NumPy number": np.float32(1e-10)},
+    "maxiter": {"a NumPy number": np.int8(50), "a whole float": 50.0},
+}
 # Coefficients follow the columns' units.
 SCALES = (1e-120, 1e-60, 1e-8, 1e8, 1e60, 1e120)
 
@@ -223,6 +260,12 @@ def cases_of(model, plain, names):
     for argument in names:
         if argument in model.arguments:
             yield from _spoilt(model, plain, argument)
+
+    for option in set(names) & set(BAD_OPTIONS):
+        for name, value in (NO_NUMBERS | BAD_OPTIONS[option]).items():
+            yield Case(name, model, model.arguments | {option: value}, option, REFUSE)
+        for name, value in MILD_OPTIONS[option].items():
+            yield Case(name, model, model.arguments | {option: value}, option, plain)
 
 
 def _spoilt(model, plain, argument):
@@ -259,7 +302,8 @@ def at_model(family, X, y, start, **given):
     """`GLM(...).fit()`: flagged by its status, and by a warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        results = jaxglm.GLM(y, X, family, **given).fit(start_params=start)
+        options = {k: given.pop(k) for k in BAD_OPTIONS if k in given}
+        results = jaxglm.GLM(y, X, family, **given).fit(start_params=start, **options)
     flagged = any(issubclass(w.category, jaxglm.FitWarning) for w in caught)
     assert flagged or results.converged, "no warning of a failed fit"
     return np.asarray(results.params), flagged
@@ -287,10 +331,14 @@ class Door(NamedTuple):
 
 
 _ROW_NAMES = {name: name for name in ("offset", "var_weights", "freq_weights", "n_trials")}
+_OPTIONS = {name: name for name in BAD_OPTIONS}
+_PURE = {"X": "X", "y": "y", "start": "start", "penalty": "penalty", **_ROW_NAMES}
 DOORS = {
-    "GLM": Door(at_model, {"X": "exog", "y": "endog", "start": "start_params", **_ROW_NAMES}),
-    "fit": Door(at_fit, {"X": "X", "y": "y", "start": "start", **_ROW_NAMES}),
-    "fit_many": Door(at_fit_many, {"X": "X", "y": "y", "start": "start", **_ROW_NAMES}),
+    "GLM": Door(
+        at_model, {"X": "exog", "y": "endog", "start": "start_params", **_ROW_NAMES, **_OPTIONS}
+    ),
+    "fit": Door(at_fit, {**_PURE, "scale": "scale"}),
+    "fit_many": Door(at_fit_many, _PURE),
 }
 
 

@@ -12,15 +12,19 @@ import jaxglm
 from jaxglm import families, links
 
 TABLES = {case["name"]: case for case in reference("r_anova")["cases"]}
+SEARCHES = {case["name"]: case for case in reference("r_step")["cases"]}
 STATSMODELS = reference("statsmodels")
 SCORES = {case["family"]: case for case in STATSMODELS["score_tests"]}
+PREDICTIONS = {case["family"]: case for case in STATSMODELS["predictions"]}
 MARGINS = {case["family"]: case for case in STATSMODELS["margins"]}
 DATA = small()
 
 
 @cache
 def fitted(group, name):
-    case = {"tables": TABLES, "scores": SCORES, "margins": MARGINS}[group][name]
+    case = {"tables": TABLES, "searches": SEARCHES, "scores": SCORES, "margins": MARGINS}[group][
+        name
+    ]
     X, y, given = data_of(case)
     return jaxglm.GLM(y, X, family_of(case), **given).fit()
 
@@ -97,6 +101,38 @@ def test_a_robust_covariance_reaches_the_tests_of_terms():
     close(two["x1"].pvalue, stats.f.sf(chi2, 1, results.df_resid))
     with pytest.raises(ValueError, match=r"wald_test_terms\(typ=1\): allowed are 2, 3"):
         results.wald_test_terms(terms, typ=1)
+
+
+# Searches
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_stepwise_search_takes_the_steps_of_r(name):
+    case, results = SEARCHES[name], fitted("searches", name)
+    for expected in case["searches"]:
+        found = results.step(
+            terms_of(case),
+            start=None if expected["begin"] == "all" else [],
+            direction=expected["direction"],
+            criterion=expected["criterion"],
+        )
+        assert list(found.changes) == expected["changes"]
+        assert set(found.terms) == set(expected["terms"])
+        close(found.df_resid, expected["df_resid"], rtol=0)
+        close(found.deviance, expected["deviance"], rtol=1e-8)
+        close(found.criterion, expected["value"], rtol=1e-8)
+
+
+def test_a_search_is_told_what_is_allowed():
+    results = fitted("searches", "cars")
+    terms = terms_of(SEARCHES["cars"])
+    with pytest.raises(ValueError, match="direction='up'.*allowed"):
+        results.step(terms, direction="up")
+    with pytest.raises(ValueError, match=r"start=\['x9'\]\): the model's terms are wt, "):
+        results.step(terms, start=["x9"])
+    kept = results.step(terms, direction="forward", start=list(terms))
+    assert kept.changes == ("",) and kept.terms == tuple(terms)
+    assert kept.summary_frame().shape == (1, 3)
 
 
 # Score tests
@@ -196,3 +232,46 @@ def test_columns_may_be_set_by_name_or_number_for_each_row():
         results.get_margeff(atexog={"x9": 1.0})
     with pytest.raises(ValueError, match="allowed are 'overall', 'mean', 'median', 'zero'"):
         results.get_margeff(at="all")
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("name", PREDICTIONS)
+def test_predictions_of_each_statistic_are_those_of_statsmodels(name):
+    case, results = PREDICTIONS[name], fitted("scores", name)
+    X = np.array(SCORES[name]["X"])[: len(case["weights"])]
+    for expected in case["answers"]:
+        question = {"which": expected["which"], "average": expected["average"], "alpha": 0.1}
+        if expected["average"]:
+            question["agg_weights"] = case["weights"]
+        found = results.get_prediction(X, **question)
+        # Where it needs the delta method, statsmodels differentiates numerically.
+        exact = expected["which"] != "var_unscaled" and not expected["average"]
+        frame = found.summary_frame()
+        assert list(frame) == list(expected["frame"])
+        for column, wanted in expected["frame"].items():
+            close(frame[column], wanted, rtol=1e-9 if exact else 1e-6)
+        close(found.conf_int(), frame[["ci_lower", "ci_upper"]])
+
+
+def test_averages_count_frequencies_and_forget_rows_without():
+    frequency = np.arange(len(DATA.count)) % 4
+    X = np.where(frequency[:, None] > 0, DATA.X, 1e4)
+    results = jaxglm.GLM(DATA.count, X, families.Poisson(), freq_weights=frequency).fit()
+    rows = np.repeat(np.arange(len(DATA.count)), frequency)
+    weights = np.linspace(0.0, 1.0, len(DATA.count))
+    found = results.get_prediction(average=True, agg_weights=weights)
+    wanted = results.get_prediction(DATA.X[rows], average=True, agg_weights=weights[rows])
+    close(found.predicted, [np.mean(weights[rows] * results.predict(DATA.X[rows]))])
+    close(found.predicted, wanted.predicted)
+    close(found.se, wanted.se)
+    assert found.lower < found.predicted < found.upper
+    # The mean of the linear predictor is that of the mean row.
+    level = results.get_prediction(which="linear", average=True)
+    row = results.get_prediction(DATA.X[rows].mean(axis=0)[None])
+    close([level.predicted, level.se], [row.linear, row.linear_se])
+    with pytest.raises(ValueError, match="average=True"):
+        results.get_prediction(agg_weights=weights)
+    with pytest.raises(ValueError, match="which='median'"):
+        results.get_prediction(which="median")

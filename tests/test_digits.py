@@ -6,7 +6,7 @@ from cases import FEW_PAIRS
 from digits import measure
 
 # The fewest digits of coefficients (in standard errors), standard errors and deviance.
-STATED = {"plain": (4.5, 5.0, 5.0), "units": (4.5, 5.0, 5.0), "shifted": (4.0, 2.0, 5.0)}
+STATED = {"plain": (5.0, 5.5, 5.5), "units": (5.0, 5.5, 5.5), "shifted": (5.0, 5.5, 5.5)}
 
 
 @pytest.mark.nightly

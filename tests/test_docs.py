@@ -79,4 +79,5 @@ def test_every_example_and_page_is_in_the_navigation(hooks):
     }
     for path in examples:
         page = hooks.tutorial(path)
-        assert "\n\n# " in page and page.count("```python\n") == page.count("```\n")
+        blocks = sum(page.count(f"```{language}\n") for language in ("python", "text"))
+        assert "\n\n# " in page and blocks == page.count("\n```\n") and "```text\n" in page

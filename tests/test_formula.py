@@ -1,5 +1,7 @@
 """The formula door gives what the array door gives on a design made by hand, row by row."""
 
+import inspect
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -127,12 +129,30 @@ def test_terms_are_those_of_the_formula(full, tmp_path):
     assert again["g"].pvalue == pytest.approx(tests["g"].pvalue, rel=1e-12)
 
 
-def test_the_callers_functions_are_seen():
+@pytest.mark.parametrize("door", [jaxglm.glm, GLM.from_formula], ids=["glm", "from_formula"])
+def test_the_callers_functions_are_seen(door):
     def cube(v):
         return v**3
 
-    model = jaxglm.glm("y ~ cube(x)", TABLE)
-    np.testing.assert_allclose(model.exog[:, 1], TABLE.x**3)
+    def around(context):
+        return door("y ~ cube(x)", TABLE, context=context)
+
+    for model in (door("y ~ cube(x)", TABLE), around(1)):
+        np.testing.assert_allclose(model.exog[:, 1], TABLE.x**3)
+    with pytest.raises(Exception, match="cube"):
+        around(0)
+
+
+def test_a_formula_has_two_doors_to_one_model(full):
+    assert inspect.signature(GLM.from_formula) == inspect.signature(jaxglm.glm)
+    other = GLM.from_formula(FULL, TABLE, "poisson", var_weights="w").fit()
+    pd.testing.assert_series_equal(other.params, full.params)
+    other = GLM.from_formula("s / m ~ x", TABLE, "binomial", missing="raise", by="g")
+    assert other.fit().labels.tolist() == list(LEVELS)
+    wanted = jaxglm.glm("y ~ x", TABLE, "poisson", "t", "t", "m", "w", None, "none")
+    found = GLM.from_formula("y ~ x", TABLE, "poisson", "t", "t", "m", "w", None, "none")
+    for name in ("offset", "freq_weights", "var_weights"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
 
 
 def test_groups_are_fitted_each_by_itself():

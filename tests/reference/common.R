@@ -73,7 +73,7 @@ stored_data <- function(fit, weights = NULL, offset = NULL) {
   list(
     X = unname(model.matrix(fit)),
     y = I(unname(fit$y)),
-    n_trials = if (counts) I(unname(fit$prior.weights)) else NULL,
+    n_trials = if (counts) I(unname(rowSums(model.response(model.frame(fit))))) else NULL,
     var_weights = if (is.null(weights)) NULL else I(weights),
     offset = if (is.null(offset)) NULL else I(offset)
   )

@@ -6,7 +6,7 @@
 # adjustment of the dispersion mend?
 #
 # Run by `python examples/negative_binomial_level.py`, with the number of replicates after it for
-# other than 10,000.
+# other than 50,000.
 
 # %%
 import importlib.util
@@ -21,7 +21,7 @@ import numpy as np
 from jaxglm import families
 from jaxglm.simulate import Analysis, Estimand, Sample, Study, draw_response
 
-REPS = int(sys.argv[1]) if sys.argv[1:] else 10_000
+REPS = int(sys.argv[1]) if sys.argv[1:] else 50_000
 ALPHA, LARGEST = 0.4, 64
 
 
@@ -49,7 +49,7 @@ study = Study(
     estimands={"difference": Estimand(1, lambda cell: 0.0)},
     reps=REPS,
     fixed_design=True,
-    chunk=500,
+    chunk=5_000,
 )
 start = time.perf_counter()
 results = study.run(jax.random.key(11))

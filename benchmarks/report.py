@@ -19,7 +19,7 @@ from benchmarks.measure import OURS  # noqa: E402
 from benchmarks.problems import ROWS  # noqa: E402
 
 HERE = Path(__file__).parent
-COLOURS = {"met": "tab:green", "missed": "tab:red", "": "tab:gray"}
+COLOURS = {"met": "tab:blue", "missed": "tab:orange", "": "tab:gray"}
 
 
 class Line(NamedTuple):

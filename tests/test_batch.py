@@ -1,8 +1,10 @@
 """fit_many equals a list of fits, whatever the chunk, the order and the neighbours."""
 
+import contextlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxglm import (
+    GLM,
     Status,
     batch,
     designs,
@@ -342,6 +345,38 @@ def test_progress_reports_every_lane(capsys):
     X, Y = make_design(), draw(families.Poisson(), make_design())
     fit_many(X, Y, families.Poisson(), progress=True, chunk_size=4)
     assert f"{B}/{B}" in capsys.readouterr().err
+
+
+def test_an_interrupted_batch_leaves_nothing_behind(monkeypatch):
+    X, Y = make_design(), draw(families.Poisson(), make_design())
+    wanted = fit_many(X, Y, families.Poisson(), chunk_size=4)
+
+    @contextlib.contextmanager
+    def interrupted(*_):
+        def advance(*_):
+            raise KeyboardInterrupt
+
+        yield advance
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(batch, "progress_bar", interrupted)
+        fit_many(X, Y, families.Poisson(), chunk_size=4, progress=True)
+    again = fit_many(X, Y, families.Poisson(), chunk_size=4)
+    jax.tree.map(np.testing.assert_array_equal, again, wanted)
+
+
+def test_threads_may_share_what_they_fit():
+    X, Y = make_design(), draw(families.Poisson(), make_design())
+    model = GLM(Y[0], X, families.Poisson())
+
+    def work(_):
+        many = fit_many(X, Y, families.Poisson(), chunk_size=4)
+        return np.asarray(many.params), model.fit().params
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(work, range(8))
+    for found in others:
+        jax.tree.map(np.testing.assert_array_equal, found, first)
 
 
 @pytest.mark.parametrize(

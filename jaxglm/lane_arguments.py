@@ -70,7 +70,9 @@ def dtype_of(*data: Any) -> Any:
     """float64 for host data, the arrays' own dtype, at least float32, for `jax.Array`."""
     leaves = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
     floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    return jnp.result_type(np.float32, *floating) if floating else np.dtype(np.float64)
+    # JAX's own promotion would make float64 float32 where the process's flag is off.
+    wide = not floating or any(dtype == np.float64 for dtype in floating)
+    return np.dtype(np.float64 if wide else np.float32)
 
 
 def as_precision(dtype: Any) -> Any:

@@ -220,6 +220,10 @@ def test_dtype_follows_the_kind_of_array():
     own = fit_many(jnp.asarray(X, jnp.float32), jnp.asarray(Y, jnp.float32), families.Poisson())
     assert wide.params.dtype == own.params.dtype == np.float32
     np.testing.assert_allclose(wide.params, own.params, rtol=1e-6)
+    with jax.enable_x64(True):
+        given = jnp.asarray(X), jnp.asarray(Y, float)
+    # Whatever the process's flag.
+    assert fit_many(*given, families.Poisson()).params.dtype == np.float64
 
 
 def test_covariance_can_be_left_out():

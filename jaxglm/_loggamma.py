@@ -15,7 +15,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from jaxglm._logarithm import log, log1p
+from jaxglm._logarithm import log, log1p, log_ratio
 from jaxglm._types import polynomial
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -62,12 +62,6 @@ def with_slopes(value: Callable[..., Any], slope: Callable[..., Any]) -> Callabl
     return jax.jit(function)
 
 
-# The slopes are written out because those of the quotient overflow long before its logarithm.
-_log_ratio = with_slopes(
-    lambda y, mu: log(y / mu), lambda i, values, _: -1 / values[1] if i else 1 / values[0]
-)
-
-
 def _log1p_third(x: Array) -> Array:
     """G of log(1 + x) = x - x^2 / 2 + x^3 G, for |x| <= 1/2.
 
@@ -108,7 +102,7 @@ def deviance_term(y: ArrayLike, mu: ArrayLike) -> Array:
     near = jnp.abs(mu1 - y1) < 0.5 * y1
     excess = jnp.where(near, mu1 - y1, 0) / jnp.where(near, y1, 1)
     by_series = -(mu1 - y1) * log1p_excess(excess)
-    by_log = y1 * _log_ratio(y1, mu1) + (mu1 - y1)
+    by_log = y1 * log_ratio(y1, mu1) + (mu1 - y1)
     return jnp.where(usable, jnp.where(near, by_series, by_log), mu)
 
 

@@ -105,8 +105,7 @@ def fit_many(
     # An operation inside a trace gives a tracer even if all the arguments are concrete.
     leaves = [*jax.tree.leaves(inputs), jnp.zeros(())]
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    dtype = dtype_of(X, y) if dtype is None else as_precision(dtype)
-    dtype = jnp.result_type(dtype) if traced else dtype
+    dtype = dtype_of(X, y, traced=traced) if dtype is None else as_precision(dtype)
     require_solver(solver)
     _check_devices(devices)
     scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._types import Array
 from jaxglm.designs import Augmented, Dense, Design, OneWay
 from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
@@ -66,13 +65,17 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
     )
 
 
-def dtype_of(*data: Any) -> Any:
-    """float64 for host data, the arrays' own dtype, at least float32, for `jax.Array`."""
+def dtype_of(*data: Any, traced: bool = False) -> Any:
+    """float64 for host data, the arrays' own dtype, at least float32, for `jax.Array`.
+
+    Whatever the process's flag, but for what is traced under it.
+    """
     leaves = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
     floating = [leaf.dtype for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    # JAX's own promotion would make float64 float32 where the process's flag is off.
     wide = not floating or any(dtype == np.float64 for dtype in floating)
-    return np.dtype(np.float64 if wide else np.float32)
+    # With the flag off JAX's own promotion makes float64 float32.
+    promote = jnp.result_type if traced and floating else np.dtype
+    return promote(np.float64 if wide else np.float32)
 
 
 def as_precision(dtype: Any) -> Any:
@@ -98,16 +101,15 @@ def _is_binary(y: Any, n: int) -> bool:
     if np.shape(y)[-1] != n:
         return False
     if isinstance(y, jax.Array):
-        return bool(_only_0_and_1(y))
+        return bool(jax.jit(_only_0_and_1)(y))
     lanes = y if np.ndim(y) > 1 else y[None]
     # Some lanes at a time, so that the comparisons stay in cache.
     step = 2**15 // n + 1
     parts = (lanes[k : k + step] for k in range(0, len(lanes), step))
-    return all(bool(_only_0_and_1.__wrapped__(v)) for v in parts)
+    return all(bool(_only_0_and_1(v)) for v in parts)
 
 
-@jax.jit
-def _only_0_and_1(y: Array) -> Array:
+def _only_0_and_1(y: Any) -> Any:
     return ((y == 0) | (y == 1)).all()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxglm._labels import narwhals
 from jaxglm.arguments import as_family
 from jaxglm.door import GLM
 from jaxglm.families import Family
@@ -273,10 +274,8 @@ def _as_pandas(name: str, data: Any) -> Any:
         return data
     if isinstance(data, Mapping):
         return pd.DataFrame(dict(data))
-    import narwhals as nw
-
     try:
-        frame = nw.from_native(data, eager_only=True)
+        frame = narwhals().from_native(data, eager_only=True)
     except TypeError:
         raise TypeError(
             f"{name}: {type(data).__name__}; allowed are data frames and mappings of columns."

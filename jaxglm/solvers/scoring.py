@@ -165,8 +165,8 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     everywhere = is_unrestricted(family)
     if start is not None and everywhere:
         return start, start
-    mu = _starting_means(family, rows)
-    level = family.link.g(jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu))))
+    mu, mean = _starting_means(family, rows)
+    level = family.link.g(mean)
     level = jnp.where(jnp.isfinite(level), level, 0.0)
     eta = family.link.g(mu)
     eta = jnp.where(jnp.isfinite(eta), eta, level)
@@ -194,18 +194,18 @@ def _starting_points(problem: Problem, start: Array | None) -> tuple[Array, Arra
     return highest(inverse, problem.design.score(_weights(problem, eta) * level)), target
 
 
-def _starting_means(family: Family, rows: Rows) -> Array:
-    """R's starting means; of counts, drawn to their mean m as far as chance sets them apart.
+def _starting_means(family: Family, rows: Rows) -> tuple[Array, Array]:
+    """R's starting means, and their mean m; of counts, drawn to m as far as chance has a part.
 
     Of the responses' variance s^2, V(m) is chance, and the share 1 - V(m) / s^2 is the means':
     the credibility of a single response. Source: Buehlmann (1967).
     """
     mu = family.starting_mu(rows.y, rows.n_trials)
-    if family.counts_trials or not family.fixed_scale:
-        return mu
     m = jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu)))
+    if family.counts_trials or not family.fixed_scale:
+        return mu, m
     chance = rows.total_frequency * family.variance(m) / jnp.sum(rows.weigh((mu - m) ** 2))
-    return mu + jnp.clip(chance, 0.0, 1.0) * (m - mu)
+    return mu + jnp.clip(chance, 0.0, 1.0) * (m - mu), m
 
 
 def _weights(problem: Problem, eta: Array) -> Array:

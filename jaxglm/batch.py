@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import jax
@@ -22,11 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._progress import progress_bar
-from jaxglm._types import Array, ArrayLike
-from jaxglm.designs import Columns, Design
+from jaxglm._types import Array, ArrayLike, empty_room
+from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
 from jaxglm.families import Family
-from jaxglm.fit import Fit, prepare, solve_prepared
+from jaxglm.fit import Fit, fit, prepare, solve_prepared
 from jaxglm.lane_arguments import (
     Inputs,
     as_arrays,
@@ -40,7 +41,7 @@ from jaxglm.lane_arguments import (
 from jaxglm.lane_groups import Group, all_groups, put, regrouped, room_for, take
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Solver, Status
-from jaxglm.solvers.base import is_count, require_solver
+from jaxglm.solvers.base import Near, is_count, require_solver
 
 __all__ = ["fit_many"]
 
@@ -117,6 +118,9 @@ def fit_many(
         if not traced and max(map(np.size, jax.tree.leaves(inputs))) < FILLED_ELEMENTS:
             inputs = fill_rows(inputs, n)
             lanes, mapped = find_lanes(inputs, *design_shape(inputs.X))
+        elif not traced and _differs_in_columns(inputs, mapped):
+            inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
+            mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)
         plan = _Plan(treedef, mapped, chunk, cov)
         if traced:
@@ -125,6 +129,29 @@ def fit_many(
             lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
             return jax.lax.map(lane, own, batch_size=_even_share(lanes, chunk))
         return _drive(plan, solver, leaves, lanes, dtype, devices, progress)
+
+
+def _differs_in_columns(inputs: Inputs, mapped: tuple[bool, ...]) -> bool:
+    """Whether lanes share all but their own columns beside the same covariates."""
+    free = inputs.start is None and inputs.penalty is None
+    return isinstance(inputs.X, Augmented) and sum(mapped) == 1 and mapped[1] and free
+
+
+def _fit_covariates(inputs: Inputs, dtype: Any, solver: Solver) -> Near | None:
+    """The null model's coefficients: one scoring step from there shares its means and weights."""
+    data = inputs._replace(X=inputs.X.shared)
+    data = jax.tree.map(partial(as_dtype, dtype), data)
+    null = fit(
+        data.X,
+        data.y,
+        data.family,
+        offset=data.offset,
+        var_weights=data.var_weights,
+        freq_weights=data.freq_weights,
+        n_trials=data.n_trials,
+        solver=solver,
+    )
+    return Near(null.params) if null.converged else None
 
 
 def _even_share(lanes: int, chunk: int) -> int:
@@ -218,13 +245,23 @@ def _drive(
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
     group_fit = _compiled(platform)
+    groups = all_groups(lanes, plan.chunk, workers)
+    # One set of rooms for every worker; what is computed from them is done before they are filled
+    # again.
+    rooms: SimpleQueue[list[Any]] = SimpleQueue()
+    for _ in range(workers):
+        sizes = [(groups[0].size, *leaf.shape[1:]) for leaf in own]
+        rooms.put([empty_room(size, dtype) if platform == "cpu" else None for size in sizes])
 
     def run(group: Group, which: int, limit: int) -> Fit:
+        room = rooms.get()
         with jax.enable_x64(wide):
-            mine = [_put(dtype, take(leaf, group), targets[which]) for leaf in own]
+            held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
+            mine = [_put(dtype, leaf, targets[which]) for leaf in held]
             chunks = -(-group.lanes.size // plan.chunk)
             numbers = map(np.int32, (limit, group.first, chunks))
             part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
+            rooms.put(room)
             return part if which == 0 else jax.device_put(part, targets[0])
 
     with progress_bar(lanes, "fit", progress) as advance:
@@ -238,7 +275,6 @@ def _drive(
                 whole = put(whole, part, group)
             return whole
 
-        groups = all_groups(lanes, plan.chunk, workers)
         whole = gather(None, groups, FIRST_LIMIT)
         unfinished = np.flatnonzero(np.asarray(whole.status) == int(Status.max_steps))
         if unfinished.size:

@@ -78,6 +78,10 @@ class Design(abc.ABC):
     def block(self, start: Array, size: int) -> Design:
         """Rows start, ..., start + size - 1."""
 
+    @abc.abstractmethod
+    def take(self, rows: Array) -> Design:
+        """The rows of these numbers."""
+
 
 @record
 class Dense(Design):
@@ -121,6 +125,9 @@ class Dense(Design):
 
     def block(self, start: Array, size: int) -> Design:
         return Dense(jax.lax.dynamic_slice_in_dim(self.X, start, size))
+
+    def take(self, rows: Array) -> Design:
+        return Dense(self.X[rows])
 
 
 @record
@@ -167,6 +174,9 @@ class Columns(Design):
     def block(self, start: Array, size: int) -> Design:
         return Columns(jax.lax.dynamic_slice_in_dim(self.columns, start, size, axis=1))
 
+    def take(self, rows: Array) -> Design:
+        return Columns(self.columns[:, rows])
+
 
 @record
 class Augmented(Design):
@@ -209,8 +219,9 @@ class Augmented(Design):
 
     def predictor(self, beta: Array) -> Array:
         q = self.shared.shape[1]
-        own = sum(g * beta[q + j] for j, g in enumerate(self._columns))
-        return highest(beta[:q], self.shared.T) + own
+        # Coefficients may be the covariates' alone, which lanes then share.
+        parts = [g * beta[j] for j, g in enumerate(self._columns, q) if j < beta.shape[0]]
+        return sum(parts, start=highest(beta[:q], self.shared.T))
 
     def score(self, v: Array) -> Array:
         own = jnp.stack([jnp.sum(v * g) for g in self._columns])
@@ -233,6 +244,9 @@ class Augmented(Design):
     def block(self, start: Array, size: int) -> Design:
         take = jax.lax.dynamic_slice_in_dim
         return Augmented(take(self.shared, start, size), take(self._block, start, size))
+
+    def take(self, rows: Array) -> Design:
+        return Augmented(self.shared[rows], self.varying[rows])
 
 
 @record
@@ -318,6 +332,9 @@ class OneWay(Design):
     def block(self, start: Array, size: int) -> Design:
         take = jax.lax.dynamic_slice_in_dim
         return OneWay(take(self.X, start, size), take(self.codes, start, size), self.levels)
+
+    def take(self, rows: Array) -> Design:
+        return OneWay(self.X[rows], self.codes[rows], self.levels)
 
 
 def as_design(X: Any) -> Design:

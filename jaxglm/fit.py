@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._types import Array, ArrayLike, record
+from jaxglm._types import Array, ArrayLike, as_floats, record
 from jaxglm.centring import centred, centring
 from jaxglm.designs import Design, as_design, widest_row
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate
@@ -165,11 +165,11 @@ def prepare(
     found = {name: to_host(name, v) for name, v in named.items() if v is not None}
     X = X if isinstance(X, Design) else to_host("X", X)
     dtype = _common_dtype([*jax.tree.leaves(X), *found.values()])
-    design = as_design(jax.tree.map(lambda v: jnp.asarray(v, dtype), X))
+    design = as_design(jax.tree.map(lambda v: as_floats(v, dtype), X))
     if len(design.shape) != 2 or 0 in design.shape:
         raise ValueError(f"X: shape {design.shape}; allowed is (n, p) with n, p >= 1.")
     n, p = design.shape
-    arrays = {name: None for name in named} | {k: jnp.asarray(v, dtype) for k, v in found.items()}
+    arrays = {name: None for name in named} | {k: as_floats(v, dtype) for k, v in found.items()}
     arrays = _split_counts(arrays, family, n)
     for name, value in arrays.items():
         if value is not None:
@@ -246,7 +246,7 @@ def solve_prepared(
         return _solved(problem, invalid, start, dispersion, solver, limit, cov)
     # T is its own inverse's mirror: I + e m'.
     back = 2.0 * jnp.eye(T.shape[0], dtype=T.dtype) - T
-    start = None if start is None else highest(back, start)
+    start = jax.tree.map(partial(highest, back), start)
     found = _solved(centred(problem, T), invalid, start, dispersion, solver, limit, cov)
     unscaled = found.cov_unscaled
     return dataclasses.replace(

@@ -66,6 +66,9 @@ class Masked(Design):
     def block(self, start: Array, size: int) -> Design:
         return Masked(self.base.block(start, size), self.mask)
 
+    def take(self, rows: Array) -> Design:
+        return Masked(self.base.take(rows), self.mask)
+
 
 @record
 class Mapped(Design):
@@ -109,6 +112,9 @@ class Mapped(Design):
 
     def block(self, start: Array, size: int) -> Design:
         return Mapped(self.base.block(start, size), self.basis)
+
+    def take(self, rows: Array) -> Design:
+        return Mapped(self.base.take(rows), self.basis)
 
 
 class Held(NamedTuple):

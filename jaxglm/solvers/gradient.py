@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxglm._types import Array, record, static
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Evaluation, Problem, evaluate, penalised_score
-from jaxglm.solvers.base import Solver, Status, as_status, check_controls, decide, is_count
+from jaxglm.solvers.base import Solver, Start, Status, as_status, check_controls, decide, is_count
 from jaxglm.solvers.newton import Newton
 from jaxglm.solvers.scoring import start_state
 
@@ -82,7 +82,7 @@ class Gradient(Solver):
         chosen = optax.lbfgs() if self.transformation is None else self.transformation
         return optax.with_extra_args_support(chosen)
 
-    def init(self, problem: Problem, start: Array | None) -> GradientState:
+    def init(self, problem: Problem, start: Start) -> GradientState:
         """Start where IRLS would."""
         scoring = start_state(problem, start, observed=False)
         beta = scoring.beta + scoring.direction

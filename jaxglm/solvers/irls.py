@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jaxglm._types import Array, record, static
+from jaxglm._types import record, static
 from jaxglm.model import Problem
-from jaxglm.solvers.base import Solver, check_controls, decrement_tolerance
+from jaxglm.solvers.base import Solver, Start, check_controls, decrement_tolerance
 from jaxglm.solvers.scoring import ScoringState, scoring_step, start_state
 
 
@@ -30,7 +30,7 @@ class IRLS(Solver):
     def polish(self) -> None:
         """None: the last steps are Newton's."""
 
-    def init(self, problem: Problem, start: Array | None) -> ScoringState:
+    def init(self, problem: Problem, start: Start) -> ScoringState:
         """The first candidate is one scoring step from the family's starting means."""
         return start_state(problem, start, observed=False)
 

@@ -63,6 +63,7 @@ class _Plan(NamedTuple):
     mapped: tuple[bool, ...]
     chunk: int
     cov: bool
+    likelihood: bool
 
 
 def fit_many(
@@ -83,6 +84,7 @@ def fit_many(
     progress: bool = False,
     cov: bool = True,
     devices: Sequence[Any] | None = None,
+    likelihood: bool = True,
 ) -> Fit:
     """Fit B models; every field of the result has a leading axis B.
 
@@ -94,7 +96,8 @@ def fit_many(
 
     chunk_size: lanes that are computed together (None: from the number of rows). dtype: None for
     float64 from NumPy and pandas, an array's own for `jax.Array`. progress: show a bar. cov=False
-    leaves out the covariance. devices: those to spread the lanes over (None: JAX's default).
+    leaves out the covariance, likelihood=False deviance and log-likelihood, whose logarithms cost
+    as much as a pass. devices: those to spread the lanes over (None: JAX's default).
 
     A lane fails alone, by its `status`; see `Fit.tally`. With traced arguments (under `jit`,
     `grad`, `vmap`) lanes go through `jax.lax.map` in chunks, and the result can be differentiated.
@@ -122,7 +125,7 @@ def fit_many(
             inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
             mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)
-        plan = _Plan(treedef, mapped, chunk, cov)
+        plan = _Plan(treedef, mapped, chunk, cov, likelihood)
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
@@ -180,7 +183,14 @@ def _fit_lane(
         penalty=inputs.penalty,
     )
     return solve_prepared(
-        problem, invalid, inputs.start, inputs.dispersion, solver, limit, plan.cov
+        problem,
+        invalid,
+        inputs.start,
+        inputs.dispersion,
+        solver,
+        limit,
+        plan.cov,
+        plan.likelihood,
     )
 
 

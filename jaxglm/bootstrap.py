@@ -24,7 +24,7 @@ from jaxglm.fit import Fit
 from jaxglm.model import Problem
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Solver
-from jaxglm.solvers.base import is_count
+from jaxglm.solvers.base import Near, is_count
 
 __all__ = [
     "Model",
@@ -36,6 +36,7 @@ __all__ = [
     "model_of",
     "refit",
     "require_count",
+    "start_near",
 ]
 
 # Weights of so many rows and draws are held at a time (256 MiB of float64).
@@ -65,7 +66,7 @@ class Model:
     chunk_size: int | None
 
     def fit(self, cov: bool = True) -> Fit:
-        """Its lanes, as NumPy arrays."""
+        """Its lanes, as NumPy arrays; without their likelihood, for which nobody asks."""
         fits = fit_many(
             self.X,
             self.y,
@@ -80,6 +81,7 @@ class Model:
             solver=self.solver,
             chunk_size=self.chunk_size,
             cov=cov,
+            likelihood=False,
         )
         return jax.tree.map(np.asarray, fits)
 
@@ -87,7 +89,7 @@ class Model:
 def model_of(
     problem: Problem,
     scale: str | ArrayLike | None = None,
-    start: ArrayLike | None = None,
+    start: Any = None,
     solver: Solver = IRLS(),  # noqa: B008 - frozen
     chunk_size: int | None = None,
 ) -> Model:
@@ -107,6 +109,11 @@ def model_of(
         solver=solver,
         chunk_size=chunk_size,
     )
+
+
+def start_near(fitted: Fit) -> Near | None:
+    """A start for refits, from a fit to the data themselves."""
+    return Near(fitted.params) if fitted.converged else None
 
 
 def as_key(key: Any) -> Array:
@@ -150,7 +157,7 @@ def refit(
     """
     require_count("reps", reps, 2)
     scale = dispersion.kind if dispersion.value is None else dispersion.value
-    model = model_of(problem, scale, fitted.params, solver)
+    model = model_of(problem, scale, start_near(fitted), solver)
     frequency = model.freq_weights
     codes = None if groups is None else label_codes("groups", groups, frequency > 0)
     draws = (

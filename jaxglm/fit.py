@@ -48,8 +48,8 @@ class Fit:
     params: Array
     cov_unscaled: Array | None
     scale: Array
-    deviance: Array
-    loglike: Array
+    deviance: Array | None
+    loglike: Array | None
     df_resid: Array
     n_iter: Array
     status: Array
@@ -230,7 +230,7 @@ def _clean_rows(
     return rows, invalid
 
 
-@partial(jax.jit, static_argnames="cov")
+@partial(jax.jit, static_argnames=("cov", "likelihood"))
 def solve_prepared(
     problem: Problem,
     invalid: Array,
@@ -239,15 +239,17 @@ def solve_prepared(
     solver: Solver,
     limit: Array | None = None,
     cov: bool = True,
+    likelihood: bool = True,
 ) -> Fit:
     """Solve, attach the derivative, and compute the statistics at the root."""
     T = centring(problem)
     if T is None:
-        return _solved(problem, invalid, start, dispersion, solver, limit, cov)
+        return _solved(problem, invalid, start, dispersion, solver, limit, cov, likelihood)
     # T is its own inverse's mirror: I + e m'.
     back = 2.0 * jnp.eye(T.shape[0], dtype=T.dtype) - T
     start = jax.tree.map(partial(highest, back), start)
-    found = _solved(centred(problem, T), invalid, start, dispersion, solver, limit, cov)
+    problem = centred(problem, T)
+    found = _solved(problem, invalid, start, dispersion, solver, limit, cov, likelihood)
     unscaled = found.cov_unscaled
     return dataclasses.replace(
         found,
@@ -264,6 +266,7 @@ def _solved(
     solver: Solver,
     limit: Array | None,
     cov: bool,
+    likelihood: bool,
 ) -> Fit:
     solution = joint_solve(solver, problem, start, dispersion, limit)
     estimated = problem.family.is_estimated
@@ -282,11 +285,14 @@ def _solved(
         endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
     invalid = invalid | ~dispersion.valid
-    # Before the deviance has a say: who asks for coefficients alone need not wait for it.
+    # Before the deviance has a say: who asks for coefficients alone, or for their derivatives, need
+    # not wait for it.
     void = invalid | (status == int(Status.singular))
+    settled = (status == int(Status.converged)) & ~invalid
     at = sums.deviance / n if is_concentrated(family) else scale
-    llf = loglike(family, problem.rows, at, sums.deviance)
-    sound = jnp.isfinite(sums.deviance) & jnp.all(jnp.isfinite(beta))
+    llf = loglike(family, problem.rows, at, sums.deviance) if likelihood else None
+    sound = jnp.all(jnp.isfinite(beta))
+    sound = sound & jnp.isfinite(sums.deviance) if likelihood else sound
     status = jnp.where(
         (status == int(Status.converged)) & ~sound, as_status(Status.diverged), status
     )
@@ -295,14 +301,14 @@ def _solved(
         params=beta,
         cov_unscaled=unscaled if cov else None,
         scale=jnp.asarray(scale, beta.dtype),
-        deviance=sums.deviance,
+        deviance=sums.deviance if likelihood else None,
         loglike=llf,
         df_resid=df_resid,
         n_iter=solution.n_iter,
         status=status,
         family=family,
     )
-    return _guarded(_blank(result, void), status == int(Status.converged))
+    return _guarded(_blank(result, void), settled)
 
 
 def _blank(result: Fit, void: Array) -> Fit:

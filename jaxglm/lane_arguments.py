@@ -15,6 +15,7 @@ from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
 from jaxglm.fit import as_model_family, as_penalty, to_host
 from jaxglm.penalties import Penalty
+from jaxglm.solvers.base import Near
 
 ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
 
@@ -47,6 +48,8 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
 
     def array(name: str) -> Any:
         value = getattr(inputs, name)
+        if isinstance(value, Near):
+            return Near(data(name, value.beta))
         return None if value is None else data(name, value)
 
     X = inputs.X

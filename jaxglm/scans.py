@@ -170,6 +170,7 @@ class _Engine(NamedTuple):
             dtype=self.dtype,
             progress=progress,
             devices=self.devices,
+            likelihood=False,
         )
 
 

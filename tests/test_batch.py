@@ -234,6 +234,15 @@ def test_covariance_can_be_left_out():
         _ = bare.bse
 
 
+def test_the_likelihood_can_be_left_out():
+    X, Y = make_design(), draw(families.Gamma(), make_design())
+    bare = fit_many(X, Y, families.Gamma(), likelihood=False)
+    full = fit_many(X, Y, families.Gamma())
+    assert bare.deviance is None and bare.loglike is None
+    np.testing.assert_array_equal(bare.status, full.status)
+    np.testing.assert_allclose(bare.cov_params, full.cov_params, rtol=1e-12)
+
+
 def few_rows(n):
     """Three lanes of n rows, the arguments of all shapes that rows may have."""
     rng = np.random.default_rng(n)

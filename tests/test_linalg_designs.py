@@ -55,6 +55,8 @@ def test_products_are_those_of_dense_algebra(design, X):
     np.testing.assert_allclose(design.leverage(jnp.asarray(A)), wanted, **close)
     block = design.block(jnp.asarray(2), 5)
     np.testing.assert_allclose(block.predictor(jnp.asarray(beta)), X[2:7] @ beta, **close)
+    some = design.take(jnp.asarray([4, 0, 3]))
+    np.testing.assert_allclose(some.predictor(jnp.asarray(beta)), X[[4, 0, 3]] @ beta, **close)
 
 
 @each_design

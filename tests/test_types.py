@@ -3,7 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxglm._types import Interval, inexact, record, safe_where, static
+from jaxglm._types import LARGE, Interval, as_floats, inexact, record, safe_where, static
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float32, np.float64])
+def test_much_becomes_floats_of_its_own(dtype):
+    # Every other column, so that neither order nor alignment is a device's.
+    given = np.arange(4 * LARGE).reshape(-1, 64).astype(dtype)[:, 1::2]
+    wanted = given.astype(np.float32)
+    found = as_floats(given, np.float32)
+    given[:] = 0
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, wanted)
 
 
 @record

@@ -23,10 +23,11 @@ from jaxglm.bootstrap import (
     key_parts,
     model_of,
     require_count,
+    start_near,
 )
 from jaxglm.covariance import estimating_rows
 from jaxglm.families import Family
-from jaxglm.fit import Fit, prepare
+from jaxglm.fit import Fit, fit, prepare
 from jaxglm.frames import FitWarning, float64
 from jaxglm.lanes import has_inference
 from jaxglm.model import Problem
@@ -281,26 +282,32 @@ _METHODS = (*_WEIGHTS, "parametric", "wild")
 
 
 def _reweighted(model: Model, draws: Iterator[Any]) -> _Found:
-    """Refits to drawn weights; the first lane is the data's own fit."""
-    drawn = next(draws)
-    own = model.freq_weights.astype(drawn.dtype)
-    # Small integers stay so where they can: a group of lanes widens when it is fitted.
-    own = own if np.array_equal(own, model.freq_weights) else model.freq_weights
-    first = np.concatenate([own[None], drawn])
-    parts = (dataclasses.replace(model, freq_weights=w) for w in (first, *draws))
-    return _split(fit_parts(parts))
+    """Refits to drawn weights."""
+    own = _own_fit(model)
+    model = dataclasses.replace(model, start=start_near(own))
+    return _found(own, fit_parts(dataclasses.replace(model, freq_weights=w) for w in draws))
 
 
-def _split(fits: Fit) -> _Found:
-    params, bse = fits.params, np.asarray(fits.bse)
-    sound = np.asarray(has_inference(fits))
-    return params[0], bse[0], params[1:], bse[1:], fits.status[1:], sound[1:]
+def _found(own: Fit, fits: Fit) -> _Found:
+    sound, bse = np.asarray(has_inference(fits)), np.asarray(fits.bse)
+    return own.params, np.asarray(own.bse), fits.params, bse, fits.status, sound
 
 
 def _own_fit(model: Model) -> Fit:
-    """The fit to the data themselves, without a lane axis."""
-    fits = dataclasses.replace(model, freq_weights=model.freq_weights[None]).fit()
-    return jax.tree.map(lambda v: v[0], fits)
+    """The fit to the data themselves."""
+    fitted = fit(
+        model.X,
+        model.y,
+        model.family,
+        offset=model.offset,
+        var_weights=model.var_weights,
+        freq_weights=model.freq_weights,
+        n_trials=model.n_trials,
+        penalty=model.penalty,
+        scale=model.scale,
+        solver=model.solver,
+    )
+    return jax.tree.map(np.asarray, fitted)
 
 
 def _simulated(
@@ -318,10 +325,8 @@ def _simulated(
         simulate(part, own.family, mu, own.scale, trials, weights, n_draws=held)
         for part, held in key_parts(key, reps, len(mu))
     )
-    drawn = fit_parts(dataclasses.replace(model, y=y, start=own.params) for y in parts)
-    sound = np.asarray(has_inference(drawn))
-    bse = np.asarray(drawn.bse)
-    return own.params, np.asarray(own.bse), drawn.params, bse, drawn.status, sound
+    model = dataclasses.replace(model, start=start_near(own))
+    return _found(own, fit_parts(dataclasses.replace(model, y=y) for y in parts))
 
 
 def _signed(

@@ -102,20 +102,31 @@ def first_call(scale: float) -> list[dict]:
 
 
 def gradient(scale: float) -> list[dict]:
-    """Value and gradient of a loss on the coefficients, over the forward fits alone."""
+    """Value and gradient of a loss on the coefficients, over the forward fits alone.
+
+    Those are timed as a call, whose lanes run on every core, and as the loss in a compiled program,
+    where they follow each other as the gradient's do.
+    """
     X, y = map(jnp.asarray, logistic(max(2, int(10_000 * scale))))
     family = jaxglm.families.Binomial()
 
     def loss(X: jax.Array, y: jax.Array) -> jax.Array:
         return jnp.sum(jaxglm.fit_many(X, y, family).params ** 2)
 
-    forward = seconds(lambda: jaxglm.fit_many(X, y, family).params)
+    alone = jax.jit(loss)
+    ways = {
+        "the forward fit": seconds(lambda: jaxglm.fit_many(X, y, family).params),
+        "the compiled loss": seconds(lambda: alone(X, y)),
+    }
     cases = []
     for name, argument in (("y", 1), ("X", 0)):
         both = jax.jit(jax.value_and_grad(loss, argument))
         taken = seconds(lambda both=both: both(X, y))
-        title = f"Gradient in {name} over the forward fit, B = {len(y):,}"
-        cases.append(case(title, taken / forward, 2.0, "ratio", forward=forward, gradient=taken))
+        for way, forward in ways.items():
+            title = f"Gradient in {name} over {way}, B = {len(y):,}"
+            cases.append(
+                case(title, taken / forward, 2.0, "ratio", forward=forward, gradient=taken)
+            )
     return cases
 
 

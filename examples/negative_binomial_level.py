@@ -26,7 +26,8 @@ ALPHA, LARGEST = 0.4, 64
 
 
 def design(key, cell):
-    # Rows beyond n have weight 0, hence are gone: both sizes have one shape, and compile once.
+    # Rows beyond n have weight 0, hence are gone: both sizes have one shape, and n being a traced
+    # number they compile once.
     row = jnp.arange(LARGEST)
     confounders = jax.random.normal(key, (LARGEST, 2))
     X = jnp.column_stack([jnp.ones(LARGEST), row % 2, confounders])
@@ -50,6 +51,7 @@ study = Study(
     reps=REPS,
     fixed_design=True,
     chunk=5_000,
+    traced=("n",),
 )
 start = time.perf_counter()
 results = study.run(jax.random.key(11))

@@ -72,6 +72,21 @@ def test_a_replicate_is_drawn_alone_as_among_others():
     close(outcome.high[0], held.high[1, 17], rtol=1e-10)
 
 
+def test_traced_factors_change_no_number_and_trace_once():
+    seen = []
+
+    def watched(key, sample, cell):
+        seen.append(cell["effect"])
+        return normal_response(key, sample, cell)
+
+    traced = dataclasses.replace(SHORT, response=watched, traced=("effect",)).run(KEY)
+    assert len(seen) == 1 and isinstance(seen[0], jax.core.Tracer)
+    plain = SHORT.run(KEY).outcomes["t"]
+    np.testing.assert_allclose(traced.outcomes["t"].estimate, plain.estimate, rtol=1e-10)
+    with pytest.raises(ValueError, match=r"traced: \['n'\]; allowed are the factors \['effect'\]"):
+        dataclasses.replace(SHORT, traced=("n",))
+
+
 def test_an_interrupted_study_goes_on_and_ends_with_the_same_numbers(tmp_path):
     straight = SHORT.run(KEY)
     first = SHORT.run(KEY, tmp_path)

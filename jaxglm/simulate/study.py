@@ -117,6 +117,8 @@ class Study:
     which `draw_response` may serve. Both are traced, once a cell; shapes may depend on the cell.
     reps: data sets per cell. fixed_design: one design per cell, not one per replicate; then all
     fits share it, which is faster. alpha: 1 - level of the limits. chunk: replicates at a time.
+    traced: names of factors whose values are numbers that `design` and `response` only calculate
+    with; they see tracers, and cells that differ in nothing else are compiled once.
     """
 
     factors: Mapping[str, Sequence[Any]]
@@ -128,6 +130,12 @@ class Study:
     fixed_design: bool = False
     alpha: float = 0.05
     chunk: int = 1000
+    traced: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.traced if name not in self.factors]
+        if unknown:
+            raise ValueError(f"traced: {unknown}; allowed are the factors {list(self.factors)}.")
 
     @property
     def cells(self) -> list[dict[str, Any]]:
@@ -141,7 +149,7 @@ class Study:
 
         With a fixed design only y has the axis. A replicate is the same whatever others are drawn.
         """
-        return _drawer(self, cell)(as_key(key), replicates)
+        return _drawer(self, cell, {})(as_key(key), replicates)
 
     @float64()
     def analyse(self, sample: Sample) -> dict[str, Outcome]:
@@ -188,17 +196,26 @@ class Study:
         key, place = as_key(key), None if folder is None else Path(folder)
         if place is not None:
             _claim(place, self._description(key))
+        compiled: dict[Any, Any] = {}
         with progress_bar(len(self.cells) * self.reps, "data set", progress) as advance:
-            parts = [self._run_cell(key, place, cell, advance) for cell in range(len(self.cells))]
+            parts = [
+                self._run_cell(key, place, cell, _drawer(self, cell, compiled), advance)
+                for cell in range(len(self.cells))
+            ]
         whole = {name: _joined([[p[name] for p in row] for row in parts]) for name in self.analyses}
         return StudyResults(self, whole)
 
     @float64()
     def _run_cell(
-        self, key: Array, place: Path | None, cell: int, advance: Callable[[int, int], None]
+        self,
+        key: Array,
+        place: Path | None,
+        cell: int,
+        draw: Callable[[Array, ArrayLike], Sample],
+        advance: Callable[[int, int], None],
     ) -> list[dict[str, Outcome]]:
         """The chunks of a cell, from their files, or computed and put there."""
-        draw, parts = _drawer(self, cell), []
+        parts = []
         for first in range(0, self.reps, self.chunk):
             count = min(self.chunk, self.reps - first)
             file = None if place is None else place / f"cell{cell:05d}-{first:09d}.npz"
@@ -271,24 +288,40 @@ def draw_design(study: Study, key: Array, cell: Cell, number: Array) -> Sample:
     return found if type(found) is Sample else Sample(found)
 
 
-def _drawer(study: Study, index: int) -> Callable[[Array, ArrayLike], Sample]:
-    """A function from the study's key and replicate numbers to data sets, compiled once."""
+def _drawer(
+    study: Study, index: int, compiled: dict[Any, Any]
+) -> Callable[[Array, ArrayLike], Sample]:
+    """A function from the study's key and replicate numbers to data sets.
+
+    compiled: programs by the places of the factors that are not traced; a new one is put there.
+    """
     cell = study.cells[index]
-
-    def one(design_key: Array, response_key: Array, number: Array) -> Sample:
-        key = jax.random.fold_in(response_key, number)
-        sample = draw_design(study, design_key, cell, number)
-        return sample._replace(y=study.response(key, sample, cell))
-
-    out = Sample(*(None if study.fixed_design else 0 for _ in Sample._fields))._replace(y=0)
-    lanes = jax.jit(jax.vmap(one, in_axes=(None, None, 0), out_axes=out))
+    values = {name: jnp.asarray(cell[name]) for name in study.traced}
+    places = np.unravel_index(index, [len(levels) for levels in study.factors.values()])
+    known = zip(study.factors, map(int, places), strict=True)
+    fixed = tuple(place for name, place in known if name not in study.traced)
+    if fixed not in compiled:
+        compiled[fixed] = _compile_draws(study, cell)
 
     def draw(key: Array, replicates: ArrayLike) -> Sample:
         keys = jax.random.split(jax.random.fold_in(key, index))
-        found = lanes(*keys, jnp.asarray(replicates, jnp.uint32))
+        found = compiled[fixed](values, *keys, jnp.asarray(replicates, jnp.uint32))
         return jax.tree.map(np.asarray, found)
 
     return draw
+
+
+def _compile_draws(study: Study, cell: Cell) -> Callable[..., Sample]:
+    """Data sets of a cell, from the values of its traced factors, keys and replicate numbers."""
+
+    def one(values: Cell, design_key: Array, response_key: Array, number: Array) -> Sample:
+        here = {**cell, **values}
+        key = jax.random.fold_in(response_key, number)
+        sample = draw_design(study, design_key, here, number)
+        return sample._replace(y=study.response(key, sample, here))
+
+    out = Sample(*(None if study.fixed_design else 0 for _ in Sample._fields))._replace(y=0)
+    return jax.jit(jax.vmap(one, in_axes=(None, None, None, 0), out_axes=out))
 
 
 @partial(jax.jit, static_argnums=(1, 2))

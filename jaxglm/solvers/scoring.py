@@ -2,7 +2,8 @@
 
 One pass over the data evaluates a candidate. It is accepted if its means are valid and it is no
 worse than before; then the next direction is solved for, and the Newton decrement U'H^-1 U decides
-convergence. Otherwise the next pass tries half the step (glm2: Marschner 2011).
+convergence. Otherwise the next pass tries half the step (glm2: Marschner 2011). Of many columns a
+score is cheap beside an information matrix, and each serves two steps.
 
 What "no worse" means depends on the model. Where the log-likelihood is concave and the start is
 the family's own, the slope along the direction judges: it needs no logarithms, and a slope that
@@ -27,7 +28,6 @@ from jaxglm.model import (
     expected_weight,
     is_unrestricted,
     mean_and_slope,
-    penalised_score,
     weight_of,
 )
 from jaxglm.solvers.base import RUNNING, Near, Start, Status, as_status, decide
@@ -171,7 +171,7 @@ def _second_step(
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     if beta.shape[0] < MANY or adjusts:
         return jnp.zeros_like(beta), jnp.full_like(decrement, jnp.inf)
-    score = penalised_score(problem, beta)
+    score = evaluate(problem, beta, observed=False, needs_deviance=False).score
     more = solve_pd(now.information, score)
     left = score @ more
     return jnp.where(left <= 0.25 * decrement, more, 0.0), left
@@ -232,7 +232,7 @@ def _step_from(problem: Problem, near: Array) -> tuple[Array, Array]:
     beta = jnp.pad(near, (0, problem.design.shape[1] - near.shape[0]))
     inverse = inverse_pd(now.information)
     step = highest(inverse, now.score)
-    left = penalised_score(problem, beta + step)
+    left = evaluate(problem, beta + step, observed=False, needs_deviance=False).score
     more = highest(inverse, left)
     shrinks = left @ more <= 0.25 * (now.score @ step)
     return beta, beta + step + jnp.where(shrinks, more, 0.0)

@@ -14,8 +14,8 @@ class IRLS(Solver):
 
     Equal to Newton's method for the canonical link. Off it, expected information is safe far away
     but converges linearly; within half a standard error of the maximum the observed information,
-    where positive definite, makes convergence quadratic. Of eight columns and more every information
-    matrix serves two steps, which converge with order three.
+    where positive definite, makes convergence quadratic. Of eight columns and more every
+    information matrix serves two steps, which converge with order three.
 
     tol: Newton decrement in units of the dispersion that ends the iteration (None: by dtype).
     max_steps: passes over the data. Source: McCullagh & Nelder (1989), section 2.5.

@@ -9,11 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUTS = ROOT / "docs" / "outputs"
 SLOT = re.compile(r"^\{\{ ([\w./-]+?)(?:: (.+?))? \}\}$", re.MULTILINE)
-# What files outside of docs/ link to, as the pages link to it.
+# What files outside of docs/ link to, as the pages link to it, and the words of a bare link.
 MOVED = {
-    "docs/differences.md": "differences.md",
-    "benchmarks/REPORT.md": "benchmarks.md",
-    "results/ratios.svg": "assets/ratios.svg",
+    "docs/differences.md": ("differences.md", "Where jaxglm differs"),
+    "benchmarks/REPORT.md": ("benchmarks.md", "The report"),
+    "results/ratios.svg": ("assets/ratios.svg", ""),
 }
 
 
@@ -46,7 +46,8 @@ def included(file, heading=""):
         if found is None:
             raise ValueError(f"{file} has no section {heading!r}")
         text = found[1]
-    for own, target in MOVED.items():
+    for own, (target, words) in MOVED.items():
+        text = text.replace(f"[{own}]({own})", f"[{words}]({target})")
         text = text.replace(f"]({own})", f"]({target})")
     return text.strip()
 

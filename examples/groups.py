@@ -2,7 +2,8 @@
 # # A model for each group
 #
 # Sales of two hundred stores, each with its own number of days and its own answer to price. One
-# call fits a Gamma regression to every store; no loop, no padding by hand.
+# call fits a Gamma regression to every store; no loop, no padding by hand. Of a data frame,
+# `jaxglm.glm("sales ~ log_price + weekend", data, family=..., by="store")` does the same.
 #
 # Run by `python examples/groups.py`; the last table needs pandas (extra `frames`).
 

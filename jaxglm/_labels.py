@@ -15,10 +15,12 @@ import numpy as np
 
 
 def index_of(*inputs: Any) -> Any:
-    """The index of the first pandas object among the inputs, or None."""
+    """The index of the first pandas object among the inputs that has one, or None."""
     for value in inputs:
         if type(value).__module__.partition(".")[0] == "pandas":
-            return value.index
+            index = getattr(value, "index", None)  # arrays of pandas have none
+            if index is not None:
+                return index
     return None
 
 

@@ -200,6 +200,16 @@ def level_contrasts(
     return tuple(f"{b} - {a}" for a, b in pairs), rows
 
 
+def levels_of_term(results: Any, term: str, reference: str | None) -> tuple[list[str], str | None]:
+    """The dummies of a formula's term, and its level without one where there is such a level."""
+    names = [results.exog_names[j] for j in results.terms[term]]
+    source = getattr(results.model, "source", None)
+    known = {} if source is None else source.references
+    if reference is None and all("[T." in name for name in names):
+        reference = known.get(term, f"{term}[reference]")
+    return names, reference
+
+
 def checked_means(mu: Any, n: int, what: str) -> np.ndarray:
     """Means (n,) as float64."""
     mu = to_float(what, mu)
@@ -259,7 +269,13 @@ def matched_columns(exog: Any, exog_names: Sequence[str]) -> np.ndarray:
     if own is not None and set(exog_names) <= set(map(str, own)):
         columns = {str(name): exog[name] for name in own}
         exog = {name: columns[name] for name in exog_names}
-    X = to_matrix("predict(exog=...)", exog)
+    try:
+        X = to_matrix("predict(exog=...)", exog)
+    except TypeError as error:
+        raise TypeError(
+            f"{error} The model's columns are {', '.join(exog_names)}; a formula is left behind by "
+            "save and pickle."
+        ) from error
     if X.shape[1] != len(exog_names):
         raise ValueError(
             f"predict(exog=...): {X.shape[1]} columns; the model has {len(exog_names)}: "

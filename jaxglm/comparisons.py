@@ -97,9 +97,12 @@ def t_test_pairwise(
 ) -> PairwiseTests:
     """`t_test` of all differences between levels, later less earlier, with adjusted p-values.
 
-    columns: the names or numbers of the levels' dummies; reference: the name of a level before
-    them that has none (treatment coding). method as in `inference.adjust_pvalues`.
+    columns: a categorical term of the formula, or the names or numbers of the levels' dummies;
+    reference: the name of a level before them that has none (treatment coding), known of a term.
+    method as in `inference.adjust_pvalues`.
     """
+    if isinstance(columns, str) and columns in (results.terms or {}):
+        columns, reference = arguments.levels_of_term(results, columns, reference)
     pairs, R = arguments.level_contrasts(results.exog_names, columns, reference)
     alpha = arguments.checked_alpha("t_test_pairwise", alpha)
     found = pairwise(*results.estimable(), R, pairs, results.df_test, alpha, method)

@@ -284,6 +284,9 @@ def _solved(
         ended = _has_ended(status, solution.n_iter, limit, estimated)
         endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
+    # Weights that have all but vanished: where the likelihood flattens out far from the data.
+    found = status == int(Status.converged)
+    status = jnp.where(found & ~jnp.all(jnp.isfinite(unscaled)), as_status(Status.singular), status)
     invalid = invalid | ~dispersion.valid
     # Before the deviance has a say: who asks for coefficients alone, or for their derivatives, need
     # not wait for it.
@@ -291,7 +294,7 @@ def _solved(
     settled = (status == int(Status.converged)) & ~invalid
     at = sums.deviance / n if is_concentrated(family) else scale
     llf = loglike(family, problem.rows, at, sums.deviance) if likelihood else None
-    sound = jnp.all(jnp.isfinite(beta))
+    sound = jnp.all(jnp.isfinite(beta)) & (jnp.isfinite(scale) | (df_resid <= 0))
     sound = sound & jnp.isfinite(sums.deviance) if likelihood else sound
     status = jnp.where(
         (status == int(Status.converged)) & ~sound, as_status(Status.diverged), status

@@ -54,6 +54,11 @@ class RowSource(Protocol):
         """Those of offset and exposure that new data do not contain."""
         ...
 
+    @property
+    def references(self) -> dict[str, str]:
+        """The level without a column of each treatment-coded term."""
+        ...
+
     def read(self, data: Any) -> tuple[Any, np.ndarray | None, np.ndarray]:
         """New rows (n, p), the offset (n,) that belongs to them, and that of named columns."""
         ...
@@ -99,6 +104,10 @@ class Frame:
         whole = np.full((self.n_read, *values.shape[1:]), np.nan)
         whole[self.rows] = values
         return by_row(whole, self.index, self.exog_names) if labelled else whole
+
+    def kept(self, values: Any) -> Any:
+        """Values of all rows of the input (n_read, ...) as those of the kept rows."""
+        return values[self.rows] if values.shape[:1] == (self.n_read,) else values
 
     @property
     def present(self) -> np.ndarray:

@@ -21,6 +21,7 @@ from jaxglm._tables import Summary
 from jaxglm.arguments import checked_alpha, checked_number, checked_scale
 from jaxglm.bootstrap import as_key
 from jaxglm.families import Family
+from jaxglm.fit import as_array
 from jaxglm.frames import FitWarning, float64
 from jaxglm.model import loglike
 from jaxglm.solvers import Status
@@ -79,6 +80,11 @@ class GLMResults:
     use_t: bool
     model: Any = None
     working: Working | None = None
+
+    def __repr__(self) -> str:
+        model = f"{type(self.family).__name__}, {type(self.family.link).__name__} link"
+        size = f"{self.nobs} rows, {len(self.beta)} coefficients"
+        return f"<GLMResults: {model}; {size}; {self.status.name}>"
 
     @property
     def params(self) -> Any:
@@ -211,25 +217,31 @@ class GLMResults:
     ) -> GLMResults:
         """The same fit with another covariance; None: with another `use_t` alone.
 
-        "nonrobust", "eim": expected information; "observed", "oim"; "HC0" to "HC4" as R's sandwich;
-        "cluster": `groups` (n,) or (n, 2), with G/(G - 1) (n - 1)/(n - k) where `use_correction`,
-        as Stata's regress and statsmodels; "CR2", "CR3": clusters whose scores are freed of their
-        own pull (`covariance.clustered`), with (G - 1)/G, the jackknife's, unless `use_correction`.
-        All have df_resid_inference G - 1 where `df_correction`. "HAC": `maxlags`, with n/(n - k)
-        where `use_correction`. "bootstrap": that of `reps` fits to observations drawn with
-        replacement, or to whole `groups` (n,), as sandwich's vcovBS; `key` of jax.random, or a seed
-        (None: 0). bread: "expected" (R) or "observed" information (statsmodels). scaling_factor
-        multiplies the covariance. What was used is kept in `cov_kwds`, of the groups their number.
+        - "nonrobust" or "eim": expected information; "observed" or "oim": observed.
+        - "HC0" to "HC4": whatever the variance is, as R's sandwich.
+        - "cluster": `groups` (n,) or (n, 2), times G/(G - 1) (n - 1)/(n - k) where
+          `use_correction`, as Stata's regress and statsmodels.
+        - "CR2", "CR3": clusters whose scores are freed of their own pull (`covariance.clustered`),
+          times (G - 1)/G, the jackknife's, unless `use_correction`.
+        - "HAC": `kernel` and `maxlags`, times n/(n - k) where `use_correction`.
+        - "bootstrap": of `reps` fits to rows, or whole `groups` (n,), drawn with replacement, as
+          sandwich's vcovBS; `key` of jax.random, or a seed (None: 0).
+
+        bread: "expected" (R) or "observed" information (statsmodels). scaling_factor multiplies the
+        covariance. df_correction: df_resid_inference of clusters is G - 1. What was used is kept in
+        `cov_kwds`, of the groups their number. groups may have a label for every row of the input
+        where missing="drop" left rows out.
         """
         use_t = self.use_t if use_t is None else use_t
         plain = cov_type == self.cov_type == "nonrobust" and scaling_factor == 1.0
         if cov_type is None or plain:
             return dataclasses.replace(self, use_t=use_t)
+        working = self.need_data("with_covariance")
+        groups = None if groups is None else self.model.frame.kept(as_array("groups", groups))
         options = {"maxlags": maxlags, "kernel": kernel, "bread": bread}
         options |= {"groups": groups, "use_correction": use_correction}
         options |= {"df_correction": df_correction, "scaling_factor": scaling_factor}
         options |= {"reps": reps, "key": key}
-        working = self.need_data("with_covariance")
         cov, used = working.chosen_covariance(cov_type, options, self.model.frame.present)
         adjusted = used.get("df_correction", False)
         df = float(used["n_groups"] - 1) if adjusted else self.df_resid

@@ -354,10 +354,12 @@ def test_lanes_spread_over_devices_come_back_the_same():
     assert done.returncode == 0, done.stderr
 
 
-def test_progress_reports_every_lane(capsys):
+def test_progress_reports_every_lane(capsys, caplog):
     X, Y = make_design(), draw(families.Poisson(), make_design())
-    fit_many(X, Y, families.Poisson(), progress=True, chunk_size=4)
+    with caplog.at_level("INFO", "jaxglm"):
+        fit_many(X, Y, families.Poisson(), progress=True, chunk_size=4)
     assert f"{B}/{B}" in capsys.readouterr().err
+    assert f"{B} x fit in" in caplog.text and "0 failed" in caplog.text
 
 
 def test_an_interrupted_batch_leaves_nothing_behind(monkeypatch):

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from conftest import reference
 
 import jaxglm
-from jaxglm import GLM, GLMResults, families
+from jaxglm import GLM, GLMResults, datasets, families
 
 N = 60
 RNG = np.random.default_rng(5)
@@ -112,6 +113,9 @@ def test_missing_values_leave_their_rows_out():
     np.testing.assert_allclose(found.params, wanted.params, rtol=1e-12)
     assert list(found.mu.index) == list(rest.index)
     assert np.isnan(found.predict(holes)[["row3", "row5"]]).all()
+    clusters = found.with_covariance("cluster", groups=holes.m)  # labels of all rows
+    own = wanted.with_covariance("cluster", groups=rest.m)
+    np.testing.assert_allclose(clusters.bse, own.bse, rtol=1e-8)
     with pytest.raises(ValueError, match=r"2 rows \(first at row 3\)"):
         fitted(data=holes, missing="raise")
 
@@ -124,9 +128,17 @@ def test_terms_are_those_of_the_formula(full, tmp_path):
     assert list(tests) == ["x", "g", "x:g"]
     by_hand = full.wald_test("x:g[T.mid] = x:g[T.top] = 0")
     assert tests["x:g"].pvalue == pytest.approx(by_hand.pvalue, rel=1e-12)
+    pairs = full.t_test_pairwise("g")
+    assert pairs.pairs == ("g[T.mid] - g[low]", "g[T.top] - g[low]", "g[T.top] - g[T.mid]")
+    np.testing.assert_allclose(pairs.estimate[:2], full.params[2:4])
     full.save(tmp_path / "full.npz")
-    again = GLMResults.load(tmp_path / "full.npz").wald_test_terms()
-    assert again["g"].pvalue == pytest.approx(tests["g"].pvalue, rel=1e-12)
+    again = GLMResults.load(tmp_path / "full.npz")
+    found = again.wald_test_terms()["g"].pvalue
+    assert found == pytest.approx(tests["g"].pvalue, rel=1e-12)
+    np.testing.assert_array_equal(again.t_test_pairwise("g").estimate, pairs.estimate)
+    with pytest.raises(TypeError, match="left behind"):
+        again.predict(TABLE.head(2))
+    assert repr(again) == "<GLMResults: Poisson, Log link; 60 rows, 6 coefficients; converged>"
 
 
 @pytest.mark.parametrize("door", [jaxglm.glm, GLM.from_formula], ids=["glm", "from_formula"])
@@ -174,13 +186,36 @@ def test_groups_are_fitted_each_by_itself():
         (lambda: fitted("y ~ x", offset="nope"), "offset='nope'.*no such column"),
         (lambda: fitted("y ~ nope"), "nope"),
         (lambda: fitted("y ~ x", by="nope"), "by='nope'"),
+        (lambda: fitted("y ~ x", by=["g", "m"]), r"by=\['g', 'm'\]: allowed"),
         (lambda: fitted("s / m ~ x", family="binomial", n_trials="m"), "n_trials"),
         (lambda: fitted("y ~ x", TABLE.assign(x=np.nan)), "every row"),
+        (lambda: fitted("y ~ 0"), "formula='y ~ 0': no coefficient"),
+        (lambda: fitted("y ~ t", TABLE.assign(t=pd.Timestamp("2026-01-01"))), "t is a date"),
+        (lambda: fitted("t ~ x", TABLE.assign(t=pd.Timestamp("2026-01-01"))), "t is a date"),
+        (lambda: fitted("y ~ t", TABLE.assign(t=TABLE.t * 1j)), "t is complex128"),
+        (lambda: fitted("y ~ x", TABLE[["y", "x", "x"]]), "more than one column is named 'x'"),
     ],
 )
 def test_wrong_formulas_and_columns_are_named(call, message):
     with pytest.raises(Exception, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("name", "formula", "family"),
+    [
+        ("ships", "incidents ~ type + C(year) + C(period) + offset(log(service))", "poisson"),
+        ("quine", "Days ~ Eth + Sex + Age + Lrn", "poisson"),
+        ("warpbreaks", "breaks ~ wool + C(tension, levels=['L', 'M', 'H'])", "poisson"),
+        ("budworm", "numdead / n_trials ~ sex + ldose", "binomial"),
+    ],
+    ids=["ships", "quine", "warpbreaks", "budworm"],
+)
+def test_formulas_of_r_give_its_coefficients(name, formula, family):
+    facts = reference("datasets")[name]
+    found = fitted(formula, getattr(datasets, name)().columns, family)
+    np.testing.assert_allclose(found.params, facts["coef"], rtol=1e-8)
+    assert found.deviance == pytest.approx(facts["deviance"], rel=1e-9)
 
 
 def test_an_unseen_level_is_refused_and_not_taken_for_the_reference(full):
@@ -191,3 +226,58 @@ def test_an_unseen_level_is_refused_and_not_taken_for_the_reference(full):
 def test_other_data_are_refused():
     with pytest.raises(TypeError, match=r"glm\(data=\.\.\.\): list"):
         fitted("y ~ x", [1, 2])
+
+
+YES_NO = TABLE.assign(
+    text=np.where(TABLE.s > 1, "yes", "no"),
+    flag=TABLE.s > 1,
+    level=pd.Categorical(np.where(TABLE.s > 1, "yes", "no"), ["none", "yes", "no"]),
+)
+YES_NO["nullable"] = YES_NO.text.astype("string")
+
+
+def test_a_factor_as_response_counts_what_is_past_its_first_level():
+    for response in ("flag", "text", "nullable", "C(text)", 'text == "yes"'):
+        model = jaxglm.glm(f"{response} ~ x + g", YES_NO, "binomial")
+        np.testing.assert_array_equal(model.endog, YES_NO.flag)
+    # The order is the categories'; one that no row has is none.
+    turned = jaxglm.glm("level ~ x + g", YES_NO, "binomial")
+    np.testing.assert_array_equal(turned.endog, ~YES_NO.flag)
+    as_enum = pl.Series(YES_NO.text.to_list(), dtype=pl.Enum(["yes", "no"]))
+    other = jaxglm.glm("e ~ x + g", as_polars(TABLE).with_columns(e=as_enum), "binomial")
+    np.testing.assert_array_equal(other.endog, turned.endog)
+    fit = other.fit()
+    np.testing.assert_allclose(fit.predict(as_polars(TABLE.head(3))), fit.mu[:3], rtol=1e-12)
+    with pytest.raises(TypeError, match="response text is text or a category; Poisson"):
+        fitted("text ~ x", YES_NO)
+
+
+def test_a_dot_stands_for_every_other_column():
+    part = TABLE[["y", "x", "g", "t"]]
+    dotted = jaxglm.glm("y ~ . - t + offset(log(t))", part, "poisson")
+    plain = jaxglm.glm("y ~ x + g + offset(log(t))", part, "poisson")
+    assert dotted.exog_names == plain.exog_names
+    np.testing.assert_array_equal(dotted.exog, plain.exog)
+
+
+def test_a_level_that_no_row_has_gets_no_column_and_no_prediction():
+    spare = TABLE.assign(g=pd.Categorical(TABLE.g, ["low", "mid", "none", "top"]))
+    found, wanted = jaxglm.glm("y ~ x + g", spare), jaxglm.glm("y ~ x + g", TABLE)
+    assert found.exog_names == wanted.exog_names
+    np.testing.assert_array_equal(found.exog, wanted.exog)
+    beta = [1.0, 2.0, 3.0, 4.0]
+    np.testing.assert_allclose(found.predict(beta, spare.head(3)), wanted.exog[:3] @ beta)
+    with pytest.raises(ValueError, match="exog: .*{'none'}"):
+        found.predict(beta, spare.head(2).assign(g="none"))
+
+
+@pytest.mark.parametrize("kind", ["nullable", "object"])
+def test_columns_of_other_dtypes_are_what_they_were(kind):
+    nullable = TABLE.convert_dtypes(dtype_backend="numpy_nullable")
+    other = nullable if kind == "nullable" else TABLE.astype(object)
+    found, wanted = jaxglm.glm(FULL, other), jaxglm.glm(FULL, TABLE)
+    for name in ("exog", "endog", "offset"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    np.testing.assert_allclose(
+        found.predict(np.ones(6), other.head(2)), found.exog[:2].sum(1) + found.offset[:2]
+    )

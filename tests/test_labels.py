@@ -51,6 +51,12 @@ TABLES = {
 COEFFICIENTS = ("params", "bse", "tvalues", "pvalues")
 
 
+def test_arrays_of_pandas_have_no_index():
+    model = jaxglm.GLM(pd.array(DATA.count.astype(int), dtype="Int64"), FRAME, "poisson")
+    np.testing.assert_array_equal(model.endog, DATA.count)
+    assert model.frame.index.equals(INDEX)
+
+
 @pytest.mark.parametrize("ask", ROWS.values(), ids=ROWS)
 def test_what_each_row_has_is_a_series_on_its_index(both, ask):
     labelled, plain = map(ask, both)

@@ -5,14 +5,16 @@ HYPOTHESIS_PROFILE=nightly all.
 """
 
 import os
+import pickle
 import warnings
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import GammaRegressor, LogisticRegression, PoissonRegressor
-from sklearn.model_selection import KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -22,7 +24,9 @@ from jaxglm.interfaces.sklearn import (
     GeneralizedLinearRegressor,
     GeneralizedLinearRegressorCV,
     GLMClassifier,
+    GLMClassifierCV,
     NegativeBinomialRegressor,
+    NegativeBinomialRegressorCV,
 )
 
 RNG = np.random.default_rng(8)
@@ -39,6 +43,8 @@ ESTIMATORS = [
     GLMClassifier(),
     GeneralizedLinearRegressorCV(alphas=[0.1, 1.0], cv=3),
     NegativeBinomialRegressor(dispersion=0.5, alpha=0.1),
+    GLMClassifierCV(alphas=[0.1, 1.0], cv=2),
+    NegativeBinomialRegressorCV(dispersion=0.5, alphas=[0.1, 1.0], cv=2),
 ]
 CHECKED = ESTIMATORS if os.environ.get("HYPOTHESIS_PROFILE") == "nightly" else ESTIMATORS[:1]
 
@@ -106,6 +112,23 @@ def test_cross_validation_is_a_loop_of_fits():
     np.testing.assert_allclose(found.coef_, whole.coef_, rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("chosen", "alone", "y"),
+    [
+        (GLMClassifierCV(alphas=[0.02, 0.5], cv=3), GLMClassifier, CLASS),
+        (NegativeBinomialRegressorCV(alphas=[0.02, 0.5], cv=3), NegativeBinomialRegressor, COUNT),
+    ],
+    ids=["classes", "counts"],
+)
+def test_what_is_chosen_is_fitted(chosen, alone, y):
+    found = clone(chosen).fit(X, y)
+    wanted = alone(alpha=found.alpha_).fit(X, y)
+    assert found.alpha_ == found.alphas_[np.argmin(found.deviance_path_.mean(axis=1))]
+    np.testing.assert_allclose(found.coef_, wanted.coef_, rtol=1e-9)
+    assert found.score(X, y) == wanted.score(X, y)
+    assert found.deviance_path_.shape == (2, 3) and np.isfinite(found.deviance_path_).all()
+
+
 def test_dependent_features_get_the_shortest_coefficients():
     twice = np.column_stack([X, X[:, 0] + X[:, 1]])
     found = GeneralizedLinearRegressor("poisson").fit(twice, COUNT)
@@ -120,6 +143,18 @@ def test_pipelines_clones_and_searches():
     scores = cross_val_score(clone(model), X, COUNT, cv=3)
     assert scores.shape == (3,) and np.isfinite(scores).all()
     assert model.fit(X, COUNT, generalizedlinearregressor__offset=np.zeros(N)).score(X, COUNT) > 0
+
+
+def test_offsets_and_weights_are_routed_and_estimators_travel():
+    offset, plain = 0.1 * X[:, 0], GeneralizedLinearRegressor("poisson", alpha=0.1)
+    with sklearn.config_context(enable_metadata_routing=True):
+        asks = clone(plain).set_fit_request(offset=True, sample_weight=True)
+        asks.set_score_request(offset=True, sample_weight=True)
+        search = GridSearchCV(asks, {"alpha": [0.1]}, cv=2)
+        search.fit(X, COUNT, offset=offset, sample_weight=WEIGHT)
+    wanted = plain.fit(X, COUNT, WEIGHT, offset)
+    again = pickle.loads(pickle.dumps(search.best_estimator_))
+    np.testing.assert_allclose(again.predict(X, offset), wanted.predict(X, offset), rtol=1e-12)
 
 
 def test_classes_that_separate_are_said_and_still_predicted():

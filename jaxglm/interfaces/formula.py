@@ -8,6 +8,7 @@ speak of, and new rows to predict at.
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,6 +27,8 @@ from jaxglm.solvers import IRLS, Solver
 __all__ = ["GroupedGLM", "GroupedResults", "glm"]
 
 OFFSET = "offset("
+# formulaic's name for the columns that a dot stands for.
+DOT = "__formulaic_variables_available__"
 
 
 def glm(
@@ -43,10 +46,12 @@ def glm(
 ) -> Any:
     """A `GLM` of a formula and a data frame: `glm("y ~ x + C(g) + offset(log(t))", data).fit()`.
 
-    The right side is formulaic's, intercept included; `offset(...)` terms join the linear predictor
-    with coefficient 1. The left side is a column or an expression; for Binomial also
-    `cbind(success, failure)` and `success / trials`. The caller's functions may be used; where
-    that is a function of one's own around this one, `context` counts the calls up to its user.
+    The right side is formulaic's, intercept included; `.` is every column but the response's and
+    `by`, and `offset(...)` terms join the linear predictor with coefficient 1. Levels that no row
+    has are left out. The left side is a column or an expression; for Binomial also `cbind(success,
+    failure)`, `success / trials` and text or categories, of which the first level is failure and
+    all others are success, as in R. The caller's functions may be used; where that is a function
+    of one's own around this one, `context` counts the calls up to its user.
 
     data: pandas, polars or another frame that narwhals reads, or a mapping of columns. offset,
     exposure, freq_weights, var_weights and n_trials: names of columns, or arrays of a value a row.
@@ -63,20 +68,31 @@ def glm(
     given = {"offset": offset, "exposure": exposure, "freq_weights": freq_weights}
     given |= {"var_weights": var_weights, "n_trials": n_trials}
     columns = {name: _column(table, name, value) for name, value in given.items()}
-    groups = _column(table, "by", by)
+    groups = None if by is None else np.asarray(_column(table, "by", by))
+    if groups is not None and groups.shape != (len(table),):
+        raise ValueError(
+            f"by={by!r}: allowed are a column's name, or a label for each of {len(table)} rows."
+        )
     left, right = _sides(formula)
     family = as_family(family)
     response = _response_parts(left, family.counts_trials and left not in table.columns)
-    parts = [Formula(right), *(Formula(f"0 + {part}") for part in response)]
+    parts = [Formula(f"0 + {part}") for part in response]
+    used = {by if isinstance(by, str) else None}.union(*(p.required_variables for p in parts))
+    others = {DOT: [c for c in table.columns if isinstance(c, str) and c not in used]}
+    parts = [Formula(right, _context=others), *parts]
     named = [name for name in (*given.values(), by) if isinstance(name, str)]
     complete = _complete(table, parts, named)
     _refuse_missing(complete, missing)
 
-    kept = table[complete]
-    spec = parts[0].get_model_matrix(kept, context=scope, na_action="ignore").model_spec
+    kept = _settled(table[complete])
+    spec = _matrix(parts[0], kept, scope).model_spec
     source = FormulaRows(spec, scope, {name: given[name] for name in ("offset", "exposure")})
     exog, shift = source.design(kept)
-    endog, *trials = (_spread(_evaluate(part, kept, scope), complete) for part in response)
+    if not exog.shape[1]:
+        raise ValueError(
+            f"formula={formula!r}: no coefficient to estimate; leave the intercept in."
+        )
+    endog, *trials = (_spread(_response(part, kept, scope, family), complete) for part in response)
     if shift is not None:
         own = 0.0 if offset is None else columns["offset"]
         columns["offset"] = own + _spread(shift, complete)
@@ -114,6 +130,15 @@ class FormulaRows:
         """Of offset and exposure those that were no column, and must be given for new rows."""
         return [k for k, v in self.named.items() if v is not None and not isinstance(v, str)]
 
+    @property
+    def references(self) -> dict[str, str]:
+        """The level without a column of each treatment-coded term."""
+        states = {str(factor): state for factor, (_, state) in self.spec.encoder_state.items()}
+        levels = {f: [str(v) for v in s["categories"]] for f, s in states.items() if s}
+        columns = set(self.spec.column_names)
+        lacking = {f: [v for v in own if f"{f}[T.{v}]" not in columns] for f, own in levels.items()}
+        return {f: f"{f}[{own[0]}]" for f, own in lacking.items() if len(own) == 1}
+
     def read(self, data: Any) -> tuple[Any, np.ndarray | None, np.ndarray]:
         """Design, `offset(...)` terms and the shift of named columns, for new rows.
 
@@ -121,7 +146,7 @@ class FormulaRows:
         """
         table = _as_pandas("exog", data)
         complete = _complete(table, [self.spec], [])
-        X, shift = self.design(table[complete])
+        X, shift = self.design(_settled(table[complete]))
         X, shift = (None if v is None else _spread(v, complete) for v in (X, shift))
         more = np.zeros(len(table))
         for name, column in self.named.items():
@@ -137,9 +162,13 @@ class FormulaRows:
             # A level that the fit did not see would be taken for the reference.
             warnings.simplefilter("error", mismatch)
             try:
-                found = self.spec.get_model_matrix(table, context=self.context, na_action="ignore")
+                found = _matrix(self.spec, table, self.context)
             except mismatch as error:
-                raise ValueError(f"exog: {error}") from None
+                levels = str(error).partition("dataset): ")[2].partition(". They")[0] or error
+                raise ValueError(f"exog: levels that the fit did not see: {levels}.") from None
+        strange = [f"{c} is {t}" for c, t in found.dtypes.items() if t.kind not in "biuf"]
+        if strange:
+            raise TypeError(f"formula: {strange[0]}; allowed are numbers, text and categories.")
         offsets = [j for j in range(found.shape[1]) if j not in self._own]
         shift = np.asarray(found.iloc[:, offsets], dtype=float).sum(axis=1) if offsets else None
         return found.iloc[:, self._own].astype(float), shift
@@ -204,6 +233,10 @@ class GroupedResults:
     names: tuple[str, ...]
     fits: Fit
 
+    def __repr__(self) -> str:
+        size = f"{len(self.labels)} groups, {len(self.names)} coefficients"
+        return f"<GroupedResults: {size}; {self.tally()}>"
+
     def to_frame(self, backend: Any = "pandas", use_t: bool = False) -> Any:
         """A tidy table, a row per group and term; see `lanes.to_frame`."""
         return to_frame(self.fits, self.names, self.labels, backend, use_t)
@@ -254,16 +287,47 @@ def _response_parts(left: str, counts: bool) -> list[str]:
     return [whole, f"{{{left[slashes[0] + 1 :]}}}"]
 
 
-def _evaluate(expression: str, table: Any, context: Any) -> np.ndarray:
-    Formula = _formulaic()[0]
-    name = expression.strip("{}")
-    if name in table.columns:
+def _response(expression: str, table: Any, context: Any, family: Family) -> np.ndarray:
+    """A part of the response as numbers; of a factor, whether it is past its first level."""
+    name = expression.strip("{}` ")
+    if name in table.columns and table[name].dtype.kind in "biuf":
         return table[name]
-    found = Formula(f"0 + {expression}").get_model_matrix(
-        table, context=context, na_action="ignore"
-    )
+    found = _matrix(_formulaic()[0](f"0 + {expression}"), table, context)
     values = np.asarray(found)
-    return values[:, 0] if values.shape[1] == 1 else values
+    kinds = {kind.value for kind, _ in found.model_spec.encoder_state.values()}
+    if "categorical" not in kinds:
+        return values[:, 0] if values.shape[1] == 1 else values
+    if not family.counts_trials:
+        raise TypeError(
+            f"formula: the response {name} is text or a category; {type(family).__name__} needs "
+            "numbers (only Binomial takes two levels, failure and success)."
+        )
+    return 1.0 - values[:, 0]
+
+
+def _matrix(formula: Any, table: Any, context: Any) -> Any:
+    """formulaic's matrix of complete rows."""
+    try:
+        return formula.get_model_matrix(table, context=context, na_action="ignore")
+    except TypeError as error:
+        used = [table[name] for name in formula.required_variables if name in table.columns]
+        dates = [column.name for column in used if column.dtype.kind in "mM"]
+        hint = f" ({dates[0]} is a date: make it a number first)" if dates else ""
+        raise TypeError(f"formula: {error}{hint}.") from error
+
+
+def _settled(table: Any) -> Any:
+    """Complete rows as formulaic should take them: numbers as numbers, levels that rows have.
+
+    Objects that are all numbers would be categories; a level that no row has, a column of zeros.
+    """
+    table = table.infer_objects()
+    objects = [name for name, dtype in table.dtypes.items() if dtype.name == "object"]
+    counted = [c for c in objects if all(isinstance(v, numbers.Number) for v in table[c])]
+    table = table.astype(dict.fromkeys(counted, float))
+    for name in [c for c, dtype in table.dtypes.items() if dtype.name == "category"]:
+        table[name] = table[name].cat.remove_unused_categories()
+    return table
 
 
 def _as_pandas(name: str, data: Any) -> Any:
@@ -271,17 +335,41 @@ def _as_pandas(name: str, data: Any) -> Any:
     import pandas as pd
 
     if isinstance(data, pd.DataFrame):
-        return data
-    if isinstance(data, Mapping):
-        return pd.DataFrame(dict(data))
+        table = data
+    elif isinstance(data, Mapping):
+        table = pd.DataFrame(dict(data))
+    else:
+        table = _from_narwhals(name, data)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{name}: more than one column is named {twice[0]!r}.")
+    # formulaic takes pandas' nullable text for numbers.
+    texts = [c for c, dtype in table.dtypes.items() if isinstance(dtype, pd.StringDtype)]
+    return table.astype(dict.fromkeys(texts, object)) if texts else table
+
+
+def _from_narwhals(name: str, data: Any) -> Any:
+    """Another package's frame as pandas'; of categories only an Enum's have an order."""
+    import pandas as pd
+
+    nw = narwhals()
     try:
-        frame = narwhals().from_native(data, eager_only=True)
+        frame = nw.from_native(data, eager_only=True)
     except TypeError:
         raise TypeError(
             f"{name}: {type(data).__name__}; allowed are data frames and mappings of columns."
         ) from None
-    numeric = {c: frame[c].dtype.is_numeric() for c in frame.columns}
-    columns = {c: frame[c].to_numpy() if numeric[c] else frame[c].to_list() for c in numeric}
+    columns = {}
+    for column in frame.columns:
+        values, dtype = frame[column], frame[column].dtype
+        if dtype.is_numeric():
+            columns[column] = values.to_numpy()
+        elif dtype == nw.Enum:
+            columns[column] = pd.Categorical(values.to_list(), list(dtype.categories))
+        elif dtype == nw.Boolean and values.is_null().any():
+            columns[column] = pd.array(values.to_list(), dtype="boolean")
+        else:
+            columns[column] = values.to_list()
     return pd.DataFrame(columns)
 
 
@@ -317,4 +405,7 @@ def _refuse_missing(complete: np.ndarray, missing: str) -> None:
             f'{(~complete).argmax()}); pass missing="drop" to leave them out.'
         )
     if not complete.any():
-        raise ValueError("glm(data=...): every row has a missing value; none is left.")
+        why = (
+            "every row has a missing value; none is left" if complete.size else "there are no rows"
+        )
+        raise ValueError(f"glm(data=...): {why}.")

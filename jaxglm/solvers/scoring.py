@@ -98,17 +98,13 @@ def scoring_step(
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     exact = family.is_canonical and not adjusts
     never_observed = exact or adjusts
-
     step = state.length * state.direction
     candidate = state.beta + step
     observed = False if never_observed else (~state.expected_only if newton else state.observed)
     by_deviance = state.deviance is not None
     now = evaluate(problem, candidate, observed=observed, needs_deviance=by_deviance)
     valid = (now.invalid == 0) & jnp.all(jnp.isfinite(now.score)) & jnp.isfinite(now.deviance)
-    direction = solve_pd(now.information, now.score)
-    decrement = now.score @ direction
-    more, left = _second_step(problem, now, candidate + direction, decrement)
-    whole = direction + more
+    whole, decrement, left = _steps_from(problem, candidate, now)
     phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
     factored = jnp.isfinite(decrement) & (decrement >= 0)
     # A step after which the information has vanished went too far, unless it was never there.
@@ -118,12 +114,12 @@ def scoring_step(
     retry = accepted & ~factored & observed
     onward = accepted & factored
 
-    eps = jnp.finfo(candidate.dtype).eps
-    still = decrement <= (8.0 * eps) ** 2 * (candidate @ (now.information @ candidate))
+    rounding = (8.0 * jnp.finfo(candidate.dtype).eps) ** 2
+    still = decrement <= rounding * (candidate @ (now.information @ candidate))
     quadratic = jnp.asarray(exact) | observed
     limit = jnp.where(quadratic, tol, tol * tol) * phi
     settled = state.expected_only | jnp.asarray(never_observed) | observed
-    # Steps by one information shrink by one factor: left^2 / decrement is after the second.
+    # Of steps a > b by one information the next would be b^2 / a.
     close = (left < decrement) & (left <= tol * jnp.sqrt(decrement * phi))
     converged = onward & ((settled & (decrement <= limit)) | still | close)
 
@@ -160,21 +156,21 @@ def scoring_step(
     )
 
 
-def _second_step(
-    problem: Problem, now: Evaluation, beta: Array, decrement: Array
-) -> tuple[Array, Array]:
-    """One more step from beta by the same information, and its decrement; 0 and inf without one.
+def _steps_from(problem: Problem, beta: Array, now: Evaluation) -> tuple[Array, Array, Array]:
+    """The step H^-1 U with its decrement; of many columns two, and what the second's is, or inf.
 
     Of many columns a score costs far less than an information matrix, and two steps by one matrix
     converge with order 3 (Potra & Ptak 1984).
     """
+    step = solve_pd(now.information, now.score)
+    decrement = now.score @ step
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     if beta.shape[0] < MANY or adjusts:
-        return jnp.zeros_like(beta), jnp.full_like(decrement, jnp.inf)
-    score = evaluate(problem, beta, observed=False, needs_deviance=False).score
+        return step, decrement, jnp.full_like(decrement, jnp.inf)
+    score = evaluate(problem, beta + step, observed=False, needs_deviance=False).score
     more = solve_pd(now.information, score)
     left = score @ more
-    return jnp.where(left <= 0.25 * decrement, more, 0.0), left
+    return step + jnp.where(left <= 0.25 * decrement, more, 0.0), decrement, left
 
 
 def _no_worse(state: ScoringState, now: Evaluation) -> Array:

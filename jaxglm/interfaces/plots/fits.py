@@ -178,6 +178,11 @@ class _Along(NamedTuple):
 
 
 def _along_column(results: GLMResults, column: str | int, n_points: int, offset: Any) -> _Along:
+    if isinstance(column, str) and column not in results.exog_names:
+        raise ValueError(
+            f"partial_effect(column={column!r}): allowed are columns of the design, "
+            f"{', '.join(results.exog_names)}; along a formula's variable pass rows=... ."
+        )
     ((j,),) = term_columns(results.exog_names, {"column": column}).values()
     frame = results.model.frame
     there = frame.present

@@ -291,10 +291,10 @@ def _solved(
     # Before the deviance has a say: who asks for coefficients alone, or for their derivatives, need
     # not wait for it.
     void = invalid | (status == int(Status.singular))
-    settled = (status == int(Status.converged)) & ~invalid
+    sound = jnp.all(jnp.isfinite(beta)) & (jnp.isfinite(scale) | (df_resid <= 0))
+    settled = (status == int(Status.converged)) & ~invalid & sound
     at = sums.deviance / n if is_concentrated(family) else scale
     llf = loglike(family, problem.rows, at, sums.deviance) if likelihood else None
-    sound = jnp.all(jnp.isfinite(beta)) & (jnp.isfinite(scale) | (df_resid <= 0))
     sound = sound & jnp.isfinite(sums.deviance) if likelihood else sound
     status = jnp.where(
         (status == int(Status.converged)) & ~sound, as_status(Status.diverged), status

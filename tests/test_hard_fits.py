@@ -12,7 +12,7 @@ from conftest import reference
 from scipy.optimize import nnls
 
 import jaxglm
-from jaxglm import FitWarning, Status, families, fit, links, penalties
+from jaxglm import FitWarning, Status, families, fit, fit_many, links, penalties
 
 pytestmark = [
     pytest.mark.nightly,
@@ -277,3 +277,15 @@ def test_a_row_of_leverage_one_is_fitted_exactly_and_has_no_outside_residual():
     assert rest[:9].all()
     for kind in ("HC0", "HC1"):
         np.testing.assert_allclose(results.with_covariance(kind).bse[:2] > 0, True)
+
+
+def test_where_the_likelihood_flattens_out_nothing_is_called_converged_without_a_covariance():
+    random = np.random.default_rng(7)
+    X = np.column_stack([np.ones(12), random.normal(size=(12, 3))])
+    eta = 3 * random.normal(size=(400, 4)) @ X.T
+    Y = np.maximum(random.gamma(1.0, np.exp(np.clip(eta, -20, 20))), 1e-3)
+    found = fit_many(X, Y, families.InverseGaussian(links.Log()))
+    sound = np.isfinite(found.bse).all(axis=1) & np.isfinite(found.params).all(axis=1)
+    assert np.all(sound[np.asarray(found.converged)])
+    # A few means run away to infinity; the others have their fit.
+    assert 0.9 < np.mean(found.converged) < 1.0 and not sound.all()

@@ -265,14 +265,16 @@ def _drive(
 
     def run(group: Group, which: int, limit: int) -> Fit:
         room = rooms.get()
-        with jax.enable_x64(wide):
-            held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
-            mine = [_put(dtype, leaf, targets[which]) for leaf in held]
-            chunks = -(-group.lanes.size // plan.chunk)
-            numbers = map(np.int32, (limit, group.first, chunks))
-            part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
+        try:
+            with jax.enable_x64(wide):
+                held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
+                mine = [_put(dtype, leaf, targets[which]) for leaf in held]
+                chunks = -(-group.lanes.size // plan.chunk)
+                numbers = map(np.int32, (limit, group.first, chunks))
+                part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
+                return part if which == 0 else jax.device_put(part, targets[0])
+        finally:
             rooms.put(room)
-            return part if which == 0 else jax.device_put(part, targets[0])
 
     with progress_bar(lanes, "fit", progress) as advance:
 

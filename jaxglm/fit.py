@@ -40,9 +40,9 @@ class Fit:
     """A fitted model: arrays only, neither X nor y. In a batch every field has a leading axis B.
 
     params (p,); cov_unscaled (p, p), the inverse of the expected information without phi; scale,
-    phi; deviance, unscaled; loglike at `scale` (Gaussian with identity link: at deviance / n);
-    df_resid, sum of freq_weights minus p; n_iter, passes over the data; status, a `Status`;
-    family, its estimated parameters filled in.
+    phi; deviance, unscaled; loglike at `scale` (Gaussian with identity link: at deviance / n), both
+    None where `fit_many` left them out; df_resid, sum of freq_weights minus p; n_iter, passes over
+    the data; status, a `Status`; family, its estimated parameters filled in.
     """
 
     params: Array

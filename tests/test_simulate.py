@@ -81,6 +81,9 @@ def test_traced_factors_change_no_number_and_trace_once():
 
     traced = dataclasses.replace(SHORT, response=watched, traced=("effect",)).run(KEY)
     assert len(seen) == 1 and isinstance(seen[0], jax.core.Tracer)
+    with jax.enable_x64(False):
+        study = dataclasses.replace(SHORT, response=watched, traced=("effect",), reps=2)
+        assert study.run(KEY).outcomes["t"].estimate.dtype == seen[-1].dtype == np.float64
     plain = SHORT.run(KEY).outcomes["t"]
     np.testing.assert_allclose(traced.outcomes["t"].estimate, plain.estimate, rtol=1e-10)
     with pytest.raises(ValueError, match=r"traced: \['n'\]; allowed are the factors \['effect'\]"):

@@ -199,7 +199,7 @@ class Study:
         compiled: dict[Any, Any] = {}
         with progress_bar(len(self.cells) * self.reps, "data set", progress) as advance:
             parts = [
-                self._run_cell(key, place, cell, _drawer(self, cell, compiled), advance)
+                self._run_cell(key, place, cell, compiled, advance)
                 for cell in range(len(self.cells))
             ]
         whole = {name: _joined([[p[name] for p in row] for row in parts]) for name in self.analyses}
@@ -211,11 +211,11 @@ class Study:
         key: Array,
         place: Path | None,
         cell: int,
-        draw: Callable[[Array, ArrayLike], Sample],
+        compiled: dict[Any, Any],
         advance: Callable[[int, int], None],
     ) -> list[dict[str, Outcome]]:
         """The chunks of a cell, from their files, or computed and put there."""
-        parts = []
+        draw, parts = _drawer(self, cell, compiled), []
         for first in range(0, self.reps, self.chunk):
             count = min(self.chunk, self.reps - first)
             file = None if place is None else place / f"cell{cell:05d}-{first:09d}.npz"

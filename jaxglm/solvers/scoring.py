@@ -13,6 +13,9 @@ a start that may be far away, the deviance must not increase.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -159,17 +162,30 @@ def scoring_step(
 def _steps_from(problem: Problem, beta: Array, now: Evaluation) -> tuple[Array, Array, Array]:
     """The step H^-1 U with its decrement; of many columns two, and what the second's is, or inf.
 
-    Of many columns a score costs far less than an information matrix, and two steps by one matrix
-    converge with order 3 (Potra & Ptak 1984).
+    Of many columns a score costs far less than an information matrix.
     """
-    step = solve_pd(now.information, now.score)
-    decrement = now.score @ step
+    solve = partial(solve_pd, now.information)
     adjusts = problem.penalty is not None and problem.penalty.adjusts
-    if beta.shape[0] < MANY or adjusts:
-        return step, decrement, jnp.full_like(decrement, jnp.inf)
-    score = evaluate(problem, beta + step, observed=False, needs_deviance=False).score
-    more = solve_pd(now.information, score)
-    left = score @ more
+    if beta.shape[0] >= MANY and not adjusts:
+        return _two_steps(problem, beta, now.score, solve)
+    step = solve(now.score)
+    decrement = now.score @ step
+    return step, decrement, jnp.full_like(decrement, jnp.inf)
+
+
+def _two_steps(
+    problem: Problem, beta: Array, score: Array, solve: Callable[[Array], Array]
+) -> tuple[Array, Array, Array]:
+    """Two steps by one information matrix, v to H^-1 v, and the decrement of each.
+
+    Together they converge with order 3; a second that does not shrink is not taken. Source: Potra &
+    Ptak (1984).
+    """
+    step = solve(score)
+    decrement = score @ step
+    rest = evaluate(problem, beta + step, observed=False, needs_deviance=False).score
+    more = solve(rest)
+    left = rest @ more
     return step + jnp.where(left <= 0.25 * decrement, more, 0.0), decrement, left
 
 
@@ -219,19 +235,15 @@ def _starting_points(problem: Problem, start: Start) -> tuple[Array, Array]:
 
 
 def _step_from(problem: Problem, near: Array) -> tuple[Array, Array]:
-    """Coefficients near the maximum, and a step of third order from them.
+    """Coefficients near the maximum, and what two steps from them lead to.
 
-    A scoring step and one more by the same information (Potra & Ptak 1984). Of what lanes share,
-    information and means are computed once for all of them.
+    Of what lanes share, information and means are computed once for all of them.
     """
     now = evaluate(problem, near, observed=False, needs_deviance=False)
     beta = jnp.pad(near, (0, problem.design.shape[1] - near.shape[0]))
-    inverse = inverse_pd(now.information)
-    step = highest(inverse, now.score)
-    left = evaluate(problem, beta + step, observed=False, needs_deviance=False).score
-    more = highest(inverse, left)
-    shrinks = left @ more <= 0.25 * (now.score @ step)
-    return beta, beta + step + jnp.where(shrinks, more, 0.0)
+    # Once a fit, so by the way that compiles fast.
+    solve = partial(highest, inverse_pd(now.information))
+    return beta, beta + _two_steps(problem, beta, now.score, solve)[0]
 
 
 def _starting_means(family: Family, rows: Rows) -> tuple[Array, Array]:

@@ -40,8 +40,9 @@ from jaxglm.lane_arguments import (
 )
 from jaxglm.lane_groups import Group, all_groups, put, regrouped, room_for, take
 from jaxglm.penalties import Penalty
-from jaxglm.solvers import IRLS, Solver, Status
+from jaxglm.solvers import IRLS, Newton, Solver, Status
 from jaxglm.solvers.base import Near, is_count, require_solver
+from jaxglm.solvers.draft import Drafted
 
 __all__ = ["fit_many"]
 
@@ -64,6 +65,7 @@ class _Plan(NamedTuple):
     chunk: int
     cov: bool
     likelihood: bool
+    drafts: bool
 
 
 def fit_many(
@@ -118,14 +120,16 @@ def fit_many(
         n, p = design_shape(inputs.X)
         lanes, mapped = find_lanes(inputs, n, p)
         chunk = lanes_at_once(chunk_size, (n, p), lanes, dtype, own=mapped[0])
-        if not traced and max(map(np.size, jax.tree.leaves(inputs))) < FILLED_ELEMENTS:
+        large = not traced and max(map(np.size, jax.tree.leaves(inputs))) >= FILLED_ELEMENTS
+        if not (traced or large):
             inputs = fill_rows(inputs, n)
             lanes, mapped = find_lanes(inputs, *design_shape(inputs.X))
-        elif not traced and _differs_in_columns(inputs, mapped):
+        elif large and _differs_in_columns(inputs, mapped):
             inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
             mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)
-        plan = _Plan(treedef, mapped, chunk, cov, likelihood)
+        drafts = large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT
+        plan = _Plan(treedef, mapped, chunk, cov, likelihood, drafts)
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
@@ -167,11 +171,12 @@ def _fit_lane(
     plan: _Plan, solver: Solver, own: list[Array], shared: list[Array], limit: Array | None
 ) -> Fit:
     """One lane, from its own leaves and those that all share."""
+    solver = Drafted(solver) if plan.drafts else solver
     mine, common = iter(own), iter(shared)
     leaves = [next(mine) if m else next(common) for m in plan.mapped]
     inputs: Inputs = jax.tree.unflatten(plan.treedef, leaves)
     if plan.mapped[0] and not isinstance(inputs.X, Design):
-        inputs = inputs._replace(X=Columns(inputs.X.T))
+        inputs = inputs._replace(X=Columns.of(inputs.X))
     problem, invalid = prepare(
         inputs.X,
         inputs.y,

@@ -31,7 +31,7 @@ def centring(problem: Problem) -> Array | None:
     design, prior = problem.design, problem.rows.prior
     if design.dtype == jnp.float64 or not isinstance(design, (Dense, Columns)):
         return None
-    X = design.X if isinstance(design, Dense) else design.columns.T
+    X = design.X if isinstance(design, Dense) else design.rows
     present = jnp.ones(X.shape[0], bool) if prior is None else prior > 0
     return _lowering(jax.lax.stop_gradient(X), jax.lax.stop_gradient(present))
 
@@ -67,7 +67,7 @@ def centred(problem: Problem, T: Array) -> Problem:
 
 def _times(design: Design, T: Array) -> Design:
     if isinstance(design, Columns):
-        return Columns(highest(T.T, design.columns))
+        return Columns(highest(T.T, design.columns), highest(design.rows, T))
     return Dense(highest(design.X, T))  # type: ignore[attr-defined]
 
 

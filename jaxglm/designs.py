@@ -132,15 +132,22 @@ class Dense(Design):
 
 @record
 class Columns(Design):
-    """X by its columns, (p, n): where every lane has a design of its own, sums over rows are then
-    sums along memory."""
+    """X by its columns (p, n) and its rows (n, p), where every lane has a design of its own.
+
+    Sums over rows are then sums along memory, and no product has to reorder a factor first.
+    """
 
     columns: Array
+    rows: Array
+
+    @classmethod
+    def of(cls, X: Array) -> Columns:
+        """The design X (n, p)."""
+        return cls(X.T, X)
 
     @property
     def shape(self) -> tuple[int, int]:
-        p, n = self.columns.shape
-        return n, p
+        return self.rows.shape  # type: ignore[return-value]
 
     @property
     def dtype(self) -> Any:
@@ -154,7 +161,7 @@ class Columns(Design):
         return ~jnp.all(jnp.isfinite(self.columns), axis=0)
 
     def cleaned(self) -> Design:
-        return Columns(_cleaned(self.columns))
+        return Columns(_cleaned(self.columns), _cleaned(self.rows))
 
     def predictor(self, beta: Array) -> Array:
         return highest(beta, self.columns)
@@ -163,19 +170,20 @@ class Columns(Design):
         return highest(self.columns, v)
 
     def gram(self, w: Array) -> Array:
-        return highest(w[None] * self.columns, self.columns.T)
+        return highest(w[None] * self.columns, self.rows)
 
     def weighted_rows(self, v: Array) -> Array:
-        return (v[None] * self.columns).T
+        return v[:, None] * self.rows
 
     def leverage(self, a: Array) -> Array:
         return jnp.sum(highest(a, self.columns) * self.columns, axis=0)
 
     def block(self, start: Array, size: int) -> Design:
-        return Columns(jax.lax.dynamic_slice_in_dim(self.columns, start, size, axis=1))
+        take = jax.lax.dynamic_slice_in_dim
+        return Columns(take(self.columns, start, size, axis=1), take(self.rows, start, size))
 
     def take(self, rows: Array) -> Design:
-        return Columns(self.columns[:, rows])
+        return Columns(self.columns[:, rows], self.rows[rows])
 
 
 @record
@@ -382,28 +390,44 @@ def _gram_rule(size: int, batched: list[bool], X: Array, w: Array) -> tuple[Arra
 
 
 @custom_vmap
-def widest_row(design: Design, a: Array, counts: Array | None, seen: Array) -> Array:
-    """The largest of diag(X A X') over the rows that count, or 0 where not `seen`.
+def widest_row(
+    design: Design, a: Array, step: Array, counts: Array | None, seen: Array
+) -> tuple[Array, Array]:
+    """The largest of diag(X A X') over the rows that count, and of |X step|; 0 where not `seen`.
 
-    Not differentiable. A batch computes it only if one of its lanes has to see.
+    Not differentiable. A batch computes them only if one of its lanes has to see.
     """
     nothing = jnp.zeros((), a.dtype)
-    return jax.lax.cond(seen, lambda: _largest_spread(design, a, counts), lambda: nothing)
+    return jax.lax.cond(
+        seen, lambda: _widest_row(design, a, step, counts), lambda: (nothing, nothing)
+    )
 
 
 @widest_row.def_vmap
 def _widest_row_rule(
-    size: int, batched: Any, design: Design, a: Array, counts: Array | None, seen: Array
-) -> tuple[Array, bool]:
-    axes = jax.tree.map(lambda own: 0 if own else None, batched[:3])
-    each = jax.vmap(_largest_spread, axes, axis_size=size)
+    size: int,
+    batched: Any,
+    design: Design,
+    a: Array,
+    step: Array,
+    counts: Array | None,
+    seen: Array,
+) -> tuple[tuple[Array, Array], tuple[bool, bool]]:
+    axes = jax.tree.map(lambda own: 0 if own else None, batched[:4])
+    each = jax.vmap(_widest_row, axes, axis_size=size)
     nothing = jnp.zeros(size, a.dtype)
-    return jax.lax.cond(jnp.any(seen), lambda: each(design, a, counts), lambda: nothing), True
+    found = jax.lax.cond(
+        jnp.any(seen), lambda: each(design, a, step, counts), lambda: (nothing, nothing)
+    )
+    return found, (True, True)
 
 
-def _largest_spread(design: Design, a: Array, counts: Array | None) -> Array:
+def _widest_row(
+    design: Design, a: Array, step: Array, counts: Array | None
+) -> tuple[Array, Array]:
     spread = design.leverage(a)
-    return jnp.max(spread if counts is None else jnp.where(counts, spread, 0.0))
+    spread = spread if counts is None else jnp.where(counts, spread, 0.0)
+    return jnp.max(spread), jnp.max(jnp.abs(design.predictor(step)))
 
 
 def _column_products(X: Array) -> Array:

@@ -30,7 +30,6 @@ from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
 from jaxglm.penalties import Penalty, Ridge
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.solvers.base import as_status, require_solver, tally
-from jaxglm.solvers.scoring import eta_change
 
 __all__ = ["Fit", "Status", "fit", "prepare"]
 
@@ -280,9 +279,8 @@ def _solved(
     if scale is None:
         scale = estimate(dispersion, problem, beta, sums, df_resid)
     if family.can_separate:
-        moving = eta_change(problem.design, solution.last_step)
         ended = _has_ended(status, solution.n_iter, limit, estimated)
-        endless = _is_endless(problem, scale * unscaled, moving, sums.faint)
+        endless = _is_endless(problem, scale * unscaled, solution.last_step, sums.faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
     # Weights that have all but vanished: where the likelihood flattens out far from the data.
     found = status == int(Status.converged)
@@ -345,7 +343,7 @@ def _has_ended(status: Array, n_iter: Array, limit: Array | None, estimated: boo
     return jnp.any(jnp.stack([spent, *(status == int(code) for code in codes)]))
 
 
-def _is_endless(problem: Problem, cov: Array, moving: Array, faint: Array) -> Array:
+def _is_endless(problem: Problem, cov: Array, last_step: Array, faint: Array) -> Array:
     """Whether the likelihood is flat in some linear predictor at its best: separation.
 
     Its standard error is then without bound: a thousand (a hundred in float32, whose loop ends
@@ -353,13 +351,13 @@ def _is_endless(problem: Problem, cov: Array, moving: Array, faint: Array) -> Ar
     `faint` weight need be looked at. Where the information has vanished altogether, a last step
     that still moves linear predictors tells.
     """
-
     prior = problem.rows.prior
-    seen = faint > 0 if problem.family.fixed_scale else jnp.asarray(True)
-    design, cov = jax.lax.stop_gradient((problem.design, cov))
-    spread = widest_row(design, cov, None if prior is None else prior > 0, seen)
-    wide = spread > 1.0 / faint_weight(cov.dtype)
-    return jnp.where(jnp.all(jnp.isfinite(cov)), wide, moving > 1e-3)
+    design, cov, step = jax.lax.stop_gradient((problem.design, cov, last_step))
+    vanished = ~jnp.all(jnp.isfinite(cov))
+    seen = vanished | (faint > 0) if problem.family.fixed_scale else jnp.asarray(True)
+    counts = None if prior is None else prior > 0
+    spread, moving = widest_row(design, cov, step, counts, seen)
+    return jnp.where(vanished, moving > 1e-3, spread > 1.0 / faint_weight(cov.dtype))
 
 
 def is_concentrated(family: Family) -> bool:

@@ -80,7 +80,8 @@ def _inverse_pd_rule(size: int, batched: list[bool], matrix: Array) -> Any:
     if matrix.shape[-1] > UNROLLED_ORDER:
         return jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(matrix), True
     root = _looped_root(jnp.moveaxis(matrix, 0, -1))
-    return jnp.moveaxis(jnp.sum(root[:, :, None] * root[:, None], axis=0), -1, 0), True
+    # Term by term: XLA would give a sum over the rows to a library made for large ones.
+    return jnp.moveaxis(sum(row[:, None] * row[None] for row in root), -1, 0), True
 
 
 def _inverse_from_cholesky(lower: Array) -> Array:

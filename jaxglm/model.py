@@ -260,7 +260,8 @@ def pearson(family: Family, rows: Rows, eta: Array) -> Array:
 
 
 def _deviance(family: Family, rows: Rows, mean: Any) -> Array:
-    return jnp.sum(rows.weigh(family.unit_deviance_at(rows.y, mean)))
+    d = rows.weigh(family.unit_deviance_at(rows.y, mean))
+    return highest(d, jnp.ones(d.shape, d.dtype))
 
 
 def _pearson(family: Family, rows: Rows, mean: Any) -> Array:

@@ -25,7 +25,7 @@ def dense_and_augmented(n=11, q=3, k=2, seed=1):
     by_level = np.concatenate([shared, np.eye(4)[codes]], axis=1)
     return [
         (designs.Dense(jnp.asarray(X)), X),
-        (designs.Columns(jnp.asarray(X.T)), X),
+        (designs.Columns.of(jnp.asarray(X)), X),
         (designs.Augmented(jnp.asarray(shared), jnp.asarray(varying)), X),
         (designs.Augmented(jnp.asarray(shared), jnp.asarray(varying[:, 0])), one),
         (designs.OneWay(jnp.asarray(shared), jnp.asarray(codes, float), 4), by_level),

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxglm._types import Array, record
-from jaxglm.designs import Design, sweep
+from jaxglm.designs import sweep
 from jaxglm.families import Family
 from jaxglm.linalg import highest, inverse_pd, solve_pd
 from jaxglm.model import (
@@ -73,7 +73,7 @@ def start_state(problem: Problem, start: Start, observed: bool) -> ScoringState:
         last_step=target - anchor,
         length=jnp.ones((), dtype),
         slope=jnp.full((), jnp.inf, dtype),
-        deviance=None if _slopes_suffice(problem, start) else jnp.full((), jnp.inf, dtype),
+        deviance=None if slopes_suffice(problem, start) else jnp.full((), jnp.inf, dtype),
         decrement=jnp.full((), jnp.inf, dtype),
         observed=jnp.asarray(observed),
         expected_only=jnp.asarray(False),
@@ -83,7 +83,7 @@ def start_state(problem: Problem, start: Start, observed: bool) -> ScoringState:
     )
 
 
-def _slopes_suffice(problem: Problem, start: Start) -> bool:
+def slopes_suffice(problem: Problem, start: Start) -> bool:
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     near = start is None or isinstance(start, Near)
     return adjusts or (problem.family.is_log_concave and near)
@@ -118,7 +118,9 @@ def scoring_step(
     onward = accepted & factored
 
     rounding = (8.0 * jnp.finfo(candidate.dtype).eps) ** 2
-    still = decrement <= rounding * (candidate @ (now.information @ candidate))
+    # Not as a matrix product, for which a batch would copy its matrices into another layout.
+    size = jnp.sum(now.information * jnp.outer(candidate, candidate))
+    still = decrement <= rounding * size
     quadratic = jnp.asarray(exact) | observed
     limit = jnp.where(quadratic, tol, tol * tol) * phi
     settled = state.expected_only | jnp.asarray(never_observed) | observed
@@ -288,7 +290,3 @@ def _discriminant(problem: Problem, inverse: Array, wz: Array) -> Array:
     spread = jnp.maximum(0.25 * (1.0 - line @ wz / count), 0.25 * m * (1.0 - m))
     return 0.25 * line / spread + (jnp.log(m / (1.0 - m)) - (m - 0.5) / spread) * level
 
-
-def eta_change(design: Design, step: Array) -> Array:
-    """The largest change of any linear predictor under a step of the coefficients."""
-    return jnp.max(jnp.abs(jax.lax.stop_gradient(design.predictor(step))))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxglm._types import Array, record
 from jaxglm.designs import sweep
 from jaxglm.families import Family
-from jaxglm.linalg import highest, inverse_pd, solve_pd
+from jaxglm.linalg import highest, inverse_pd, row_sum, solve_pd
 from jaxglm.model import (
     Evaluation,
     Problem,
@@ -255,10 +255,10 @@ def _starting_means(family: Family, rows: Rows) -> tuple[Array, Array]:
     the credibility of a single response. Source: Buehlmann (1967).
     """
     mu = family.starting_mu(rows.y, rows.n_trials)
-    m = jnp.sum(rows.weigh(mu)) / jnp.sum(rows.weigh(jnp.ones_like(mu)))
+    m = row_sum(rows.weigh(mu)) / row_sum(rows.weigh(jnp.ones_like(mu)))
     if family.counts_trials or not family.fixed_scale:
         return mu, m
-    chance = rows.total_frequency * family.variance(m) / jnp.sum(rows.weigh((mu - m) ** 2))
+    chance = rows.total_frequency * family.variance(m) / row_sum(rows.weigh((mu - m) ** 2))
     return mu + jnp.clip(chance, 0.0, 1.0) * (m - mu), m
 
 
@@ -282,8 +282,8 @@ def _discriminant(problem: Problem, inverse: Array, wz: Array) -> Array:
     """
     rows = problem.rows
     ones = jnp.ones_like(rows.y)
-    count = jnp.sum(rows.weigh(ones))
-    m = (jnp.sum(rows.weigh(rows.y)) + 0.5) / (count + 1.0)
+    count = row_sum(rows.weigh(ones))
+    m = (row_sum(rows.weigh(rows.y)) + 0.5) / (count + 1.0)
     # Four times the coefficients of y - 1/2, and those of 1.
     line = highest(inverse, wz)
     level = highest(inverse, problem.design.score(rows.weigh(0.25 * ones)))

@@ -107,7 +107,7 @@ def scoring_step(
     by_deviance = state.deviance is not None
     now = evaluate(problem, candidate, observed=observed, needs_deviance=by_deviance)
     valid = (now.invalid == 0) & jnp.all(jnp.isfinite(now.score)) & jnp.isfinite(now.deviance)
-    whole, decrement, left = _steps_from(problem, candidate, now)
+    whole, decrement, left = steps_from(problem, candidate, now)
     phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
     factored = jnp.isfinite(decrement) & (decrement >= 0)
     # A step after which the information has vanished went too far, unless it was never there.
@@ -161,7 +161,7 @@ def scoring_step(
     )
 
 
-def _steps_from(problem: Problem, beta: Array, now: Evaluation) -> tuple[Array, Array, Array]:
+def steps_from(problem: Problem, beta: Array, now: Evaluation) -> tuple[Array, Array, Array]:
     """The step H^-1 U with its decrement; of many columns two, and what the second's is, or inf.
 
     Of many columns a score costs far less than an information matrix.

@@ -422,9 +422,7 @@ def _widest_row_rule(
     return found, (True, True)
 
 
-def _widest_row(
-    design: Design, a: Array, step: Array, counts: Array | None
-) -> tuple[Array, Array]:
+def _widest_row(design: Design, a: Array, step: Array, counts: Array | None) -> tuple[Array, Array]:
     spread = design.leverage(a)
     spread = spread if counts is None else jnp.where(counts, spread, 0.0)
     return jnp.max(spread), jnp.max(jnp.abs(design.predictor(step)))

@@ -1,9 +1,9 @@
 """Floor 3: positive definite p x p systems, one or many, and the pivoted QR of a design.
 
-`solve_pd` and `inverse_pd` are written for one matrix. Under `vmap` a small matrix takes an
-unrolled Cholesky factorization whose last axis is the batch, which beats LAPACK called lane by
-lane; larger ones take the batched routine. A matrix that is not positive definite to rounding
-gives NaN, for that lane alone.
+`solve_pd` and `inverse_pd` are written for one matrix. A small one is inverted by sweeps of its
+columns, under `vmap` with the batch as last axis, which beats LAPACK called lane by lane; larger
+ones take Cholesky's factorization. A matrix that is not positive definite to rounding gives NaN,
+for that lane alone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from jax.custom_batching import custom_vmap
 
 from jaxglm._types import Array
 
-# Beyond this order the unrolled factorization compiles slowly and no longer pays.
-UNROLLED_ORDER = 12
+# Beyond this order sweeps take longer than a factorization.
+SWEPT_ORDER = 12
 
 highest = partial(jnp.matmul, precision="highest")
 
@@ -44,6 +44,8 @@ def solve_pd(matrix: Array, vector: Array) -> Array:
 
     Not differentiable: it serves the solver's loop. Elsewhere use `inverse_pd`.
     """
+    if matrix.shape[-1] <= SWEPT_ORDER:
+        return highest(_swept(matrix[:, :, None])[:, :, 0], vector)
     lower = _checked_cholesky(matrix)
     return jax.scipy.linalg.cho_solve((lower, True), vector)
 
@@ -51,19 +53,17 @@ def solve_pd(matrix: Array, vector: Array) -> Array:
 @solve_pd.def_vmap
 def _solve_pd_rule(size: int, batched: list[bool], matrix: Array, vector: Array) -> Any:
     if not batched[0]:
-        if matrix.shape[-1] <= UNROLLED_ORDER:
-            root = _unrolled_root(matrix[:, :, None])[:, :, 0]
-            return highest(highest(vector, root.T), root), True
+        if matrix.shape[-1] <= SWEPT_ORDER:
+            return highest(vector, _swept(matrix[:, :, None])[:, :, 0].T), True
         lower = _checked_cholesky(matrix)
         return jax.scipy.linalg.cho_solve((lower, True), vector.T).T, True
     vector = vector if batched[1] else jnp.broadcast_to(vector, (size, *vector.shape))
-    if matrix.shape[-1] > UNROLLED_ORDER:
+    if matrix.shape[-1] > SWEPT_ORDER:
         lower = jax.vmap(_checked_cholesky)(matrix)
         solve = jax.vmap(lambda low, v: jax.scipy.linalg.cho_solve((low, True), v))
         return solve(lower, vector), True
-    root = _unrolled_root(jnp.moveaxis(matrix, 0, -1))
-    half = jnp.sum(root * vector.T[None], axis=1)
-    return jnp.sum(root * half[:, None], axis=0).T, True
+    inverse = _swept(jnp.moveaxis(matrix, 0, -1))
+    return jnp.sum(inverse * vector.T[None], axis=1).T, True
 
 
 @jax.custom_jvp
@@ -81,16 +81,20 @@ def _inverse_pd_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arra
 
 @custom_vmap
 def _inverse_pd(matrix: Array) -> Array:
+    if matrix.shape[-1] <= SWEPT_ORDER:
+        return _symmetric(_swept(matrix[:, :, None])[:, :, 0])
     return _inverse_from_cholesky(_checked_cholesky(matrix))
 
 
 @_inverse_pd.def_vmap
 def _inverse_pd_rule(size: int, batched: list[bool], matrix: Array) -> Any:
-    if matrix.shape[-1] > UNROLLED_ORDER:
+    if matrix.shape[-1] > SWEPT_ORDER:
         return jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(matrix), True
-    root = _looped_root(jnp.moveaxis(matrix, 0, -1))
-    # Term by term: XLA would give a sum over the rows to a library made for large ones.
-    return jnp.moveaxis(sum(row[:, None] * row[None] for row in root), -1, 0), True
+    return _symmetric(jnp.moveaxis(_swept(jnp.moveaxis(matrix, 0, -1)), -1, 0)), True
+
+
+def _symmetric(matrix: Array) -> Array:
+    return 0.5 * (matrix + jnp.swapaxes(matrix, -2, -1))
 
 
 def _inverse_from_cholesky(lower: Array) -> Array:
@@ -116,41 +120,24 @@ def _power_of_two(diagonal: Array) -> Array:
     return jax.lax.reduce_precision(root, exponent_bits=jnp.finfo(root.dtype).nexp, mantissa_bits=0)
 
 
-def _unrolled_root(a: Array) -> Array:
-    """M (p, p, B) with M'M = A^-1 for symmetric a (p, p, B): the inverse of its Cholesky factor.
+def _swept(a: Array) -> Array:
+    """A^-1 for symmetric a (p, p, B), by sweeps of its columns, with the batch as last axis.
 
-    Gaussian elimination of [A, I] with the batch as the last axis, one fused operation a column;
-    NaN in the lanes where a pivot is no more than rounding error.
+    NaN in the lanes where a pivot is no more than rounding error. Source: Goodnight (1979).
     """
     p = a.shape[0]
     tolerance = _pivot_tolerance(p, a.dtype)
-    eye = jnp.broadcast_to(jnp.eye(p, dtype=a.dtype)[:, :, None], a.shape)
-    rows, scales = jnp.concatenate([a, eye], axis=1), []
-    for j in range(p):
-        pivot = rows[j, j]
-        pivot = jnp.where(pivot > tolerance * a[j, j], pivot, jnp.nan)
-        scales.append(jax.lax.rsqrt(pivot))
-        below = (np.arange(p) > j)[:, None]
-        share = jnp.where(below, rows[:, j] / pivot[None], 0.0)
-        # A step of its own: fused with the next, it would be computed again for each use.
-        rows = jax.lax.optimization_barrier(rows - share[:, None] * rows[j][None])
-    return rows[:, p:] * jnp.stack(scales)[:, None]
+    diagonal = jnp.stack([a[j, j] for j in range(p)])
 
+    def sweep(j: Array, m: Array) -> Array:
+        here = jnp.arange(p) == j
+        pivot = m[j, j]
+        pivot = jnp.where(pivot > tolerance * diagonal[j], pivot, jnp.nan)
+        row = jnp.where(here[:, None], 1.0, m[j]) / pivot[None]
+        rest = jnp.where(here[None, :, None], 0.0, m) - m[:, j][:, None] * row[None]
+        return jnp.where(here[:, None, None], row[None], rest)
 
-def _looped_root(a: Array) -> Array:
-    """`_unrolled_root` as a loop over the columns: what is done once a fit should compile fast."""
-    p = a.shape[0]
-    tolerance = _pivot_tolerance(p, a.dtype)
-    eye = jnp.broadcast_to(jnp.eye(p, dtype=a.dtype)[:, :, None], a.shape)
-
-    def eliminate(j: Array, rows: Array) -> Array:
-        row, column = rows[j], rows[:, j]
-        pivot = jnp.where(row[j] > tolerance * a[j, j], row[j], jnp.nan)
-        below = (jnp.arange(p) > j)[:, None]
-        rows = rows - jnp.where(below, column / pivot[None], 0.0)[:, None] * row[None]
-        return rows.at[j].set(row * jax.lax.rsqrt(pivot)[None])
-
-    return jax.lax.fori_loop(0, p, eliminate, jnp.concatenate([a, eye], axis=1))[:, p:]
+    return jax.lax.fori_loop(0, p, sweep, a)
 
 
 class PivotedQR(NamedTuple):

@@ -34,7 +34,7 @@ FLOORS = [
     ("solvers.base",),
     ("solvers.scoring",),
     ("solvers.irls", "solvers.newton"),
-    ("solvers.gradient",),
+    ("solvers.gradient", "solvers.draft"),
     ("solvers",),
     ("implicit",),
     ("dispersion",),

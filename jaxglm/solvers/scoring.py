@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 
 from jaxglm._types import Array, record
@@ -73,7 +72,7 @@ def start_state(problem: Problem, start: Start, observed: bool) -> ScoringState:
         last_step=target - anchor,
         length=jnp.ones((), dtype),
         slope=jnp.full((), jnp.inf, dtype),
-        deviance=None if slopes_suffice(problem, start) else jnp.full((), jnp.inf, dtype),
+        deviance=None if _slopes_suffice(problem, start) else jnp.full((), jnp.inf, dtype),
         decrement=jnp.full((), jnp.inf, dtype),
         observed=jnp.asarray(observed),
         expected_only=jnp.asarray(False),
@@ -83,7 +82,7 @@ def start_state(problem: Problem, start: Start, observed: bool) -> ScoringState:
     )
 
 
-def slopes_suffice(problem: Problem, start: Start) -> bool:
+def _slopes_suffice(problem: Problem, start: Start) -> bool:
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     near = start is None or isinstance(start, Near)
     return adjusts or (problem.family.is_log_concave and near)
@@ -117,10 +116,7 @@ def scoring_step(
     retry = accepted & ~factored & observed
     onward = accepted & factored
 
-    rounding = (8.0 * jnp.finfo(candidate.dtype).eps) ** 2
-    # Not as a matrix product, for which a batch would copy its matrices into another layout.
-    size = jnp.sum(now.information * jnp.outer(candidate, candidate))
-    still = decrement <= rounding * size
+    still = decrement <= _rounding(candidate, now.information)
     quadratic = jnp.asarray(exact) | observed
     limit = jnp.where(quadratic, tol, tol * tol) * phi
     settled = state.expected_only | jnp.asarray(never_observed) | observed
@@ -189,6 +185,13 @@ def _two_steps(
     more = solve(rest)
     left = rest @ more
     return step + jnp.where(left <= 0.25 * decrement, more, 0.0), decrement, left
+
+
+def _rounding(beta: Array, information: Array) -> Array:
+    """The decrement of a step that is rounding error of beta."""
+    # Not as a matrix product, for which a batch would copy its matrices into another layout.
+    size = jnp.sum(information * jnp.outer(beta, beta))
+    return (8.0 * jnp.finfo(beta.dtype).eps) ** 2 * size
 
 
 def _no_worse(state: ScoringState, now: Evaluation) -> Array:
@@ -289,4 +292,3 @@ def _discriminant(problem: Problem, inverse: Array, wz: Array) -> Array:
     level = highest(inverse, problem.design.score(rows.weigh(0.25 * ones)))
     spread = jnp.maximum(0.25 * (1.0 - line @ wz / count), 0.25 * m * (1.0 - m))
     return 0.25 * line / spread + (jnp.log(m / (1.0 - m)) - (m - 0.5) / spread) * level
-

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxglm._types import Array, record
 from jaxglm.model import Problem, evaluate
-from jaxglm.solvers.base import RUNNING, Solver, Start, decrement_tolerance
+from jaxglm.solvers.base import RUNNING, Near, Solver, Start, decrement_tolerance
 from jaxglm.solvers.irls import IRLS
 from jaxglm.solvers.newton import Newton
 from jaxglm.solvers.scoring import NEAR, ScoringState, steps_from
@@ -40,22 +40,27 @@ class Drafted(Solver):
 
     def init(self, problem: Problem, start: Start) -> ScoringState:
         """The solver's first state, its first candidate replaced by the draft."""
-        first = self.solver.init(problem, start)
-        adjusts = problem.penalty is not None and problem.penalty.adjusts
-        if adjusts or first.deviance is not None or problem.design.dtype != jnp.float64:
-            return first
-        begun = _Draft(
-            beta=(first.beta + first.direction).astype(jnp.float32),
-            decrement=jnp.asarray(jnp.inf, jnp.float32),
-            observed=first.observed,
-            running=first.status == RUNNING,
-            sound=first.status == RUNNING,
-            n_iter=first.n_iter,
-        )
+        if not _is_eligible(problem, start):
+            return self.solver.init(problem, start)
+        rough = _as_float32(problem)
+        if isinstance(start, Near):
+            # The steps from there, too, are taken in float32.
+            near = jnp.pad(start.beta, (0, problem.design.shape[1] - start.beta.shape[0]))
+            first = dataclasses.replace(self.solver.init(problem, near), deviance=None)
+            begun = self.solver.init(rough, _as_float32(start))
+        else:
+            first = begun = self.solver.init(problem, start)
         draft = jax.lax.while_loop(
             lambda draft: draft.running & (draft.n_iter < MAX_DRAFTS),
-            partial(_draft_step, _as_float32(problem)),
-            begun,
+            partial(_draft_step, rough),
+            _Draft(
+                beta=(begun.beta + begun.direction).astype(jnp.float32),
+                decrement=jnp.asarray(jnp.inf, jnp.float32),
+                observed=begun.observed,
+                running=begun.status == RUNNING,
+                sound=begun.status == RUNNING,
+                n_iter=begun.n_iter,
+            ),
         )
         beta = draft.beta.astype(jnp.float64)
         return dataclasses.replace(
@@ -69,6 +74,13 @@ class Drafted(Solver):
     def step(self, problem: Problem, state: ScoringState) -> ScoringState:
         """One pass over the data, in float64."""
         return self.solver.step(problem, state)
+
+
+def _is_eligible(problem: Problem, start: Start) -> bool:
+    adjusts = problem.penalty is not None and problem.penalty.adjusts
+    near = start is None or isinstance(start, Near)
+    concave = problem.family.is_log_concave and not adjusts
+    return near and concave and problem.design.dtype == jnp.float64
 
 
 @record

@@ -22,6 +22,8 @@ from jaxglm.solvers.scoring import NEAR, ScoringState, steps_from
 
 # Passes in float32 at most.
 MAX_DRAFTS = 6
+# Rows over which sums in float32 come near enough to the maximum for one pass in float64.
+MAX_ROWS = 1024
 
 
 @record
@@ -54,7 +56,7 @@ class Drafted(Solver):
             lambda draft: draft.running & (draft.n_iter < MAX_DRAFTS),
             partial(_draft_step, rough),
             _Draft(
-                beta=(begun.beta + begun.direction).astype(jnp.float32),
+                beta=(begun.beta + begun.direction).astype(jnp.float64),
                 decrement=jnp.asarray(jnp.inf, jnp.float32),
                 observed=begun.observed,
                 running=begun.status == RUNNING,
@@ -62,10 +64,9 @@ class Drafted(Solver):
                 n_iter=begun.n_iter,
             ),
         )
-        beta = draft.beta.astype(jnp.float64)
         return dataclasses.replace(
             first,
-            beta=jnp.where(draft.sound, beta, first.beta),
+            beta=jnp.where(draft.sound, draft.beta, first.beta),
             direction=jnp.where(draft.sound, 0.0, first.direction),
             observed=jnp.where(draft.sound, draft.observed, first.observed),
             n_iter=draft.n_iter,
@@ -77,17 +78,19 @@ class Drafted(Solver):
 
 
 def _is_eligible(problem: Problem, start: Start) -> bool:
+    """Whether one way leads to the maximum, and float32 near enough to it."""
     adjusts = problem.penalty is not None and problem.penalty.adjusts
     near = start is None or isinstance(start, Near)
     concave = problem.family.is_log_concave and not adjusts
-    return near and concave and problem.design.dtype == jnp.float64
+    fine = problem.design.dtype == jnp.float64 and problem.design.shape[0] <= MAX_ROWS
+    return near and concave and fine
 
 
 @record
 class _Draft:
     """One lane between two passes in float32."""
 
-    beta: Array
+    beta: Array  # in float64: the last step's digits go beyond those of float32
     decrement: Array
     observed: Array  # whether the next information is the observed one
     running: Array
@@ -98,13 +101,14 @@ class _Draft:
 def _draft_step(problem: Problem, draft: _Draft) -> _Draft:
     family = problem.family
     observed = False if family.is_canonical else draft.observed
-    now = evaluate(problem, draft.beta, observed=observed, needs_deviance=False)
-    step, decrement, left = steps_from(problem, draft.beta, now)
+    here = draft.beta.astype(jnp.float32)
+    now = evaluate(problem, here, observed=observed, needs_deviance=False)
+    step, decrement, left = steps_from(problem, here, now)
     phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
     shrinks = (now.invalid == 0) & (decrement >= 0) & (decrement < draft.decrement)
     last = jnp.where(jnp.isinf(left), decrement, left)
     return _Draft(
-        beta=jnp.where(shrinks, draft.beta + step, draft.beta),
+        beta=jnp.where(shrinks, here.astype(jnp.float64) + step, draft.beta),
         decrement=decrement,
         observed=decrement <= NEAR * phi,
         running=shrinks & (last > decrement_tolerance(None, jnp.float32) * phi),

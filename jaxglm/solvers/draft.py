@@ -66,8 +66,7 @@ class Drafted(Solver):
         )
         return dataclasses.replace(
             first,
-            beta=jnp.where(draft.sound, draft.beta, first.beta),
-            direction=jnp.where(draft.sound, 0.0, first.direction),
+            direction=jnp.where(draft.sound, draft.beta - first.beta, first.direction),
             observed=jnp.where(draft.sound, draft.observed, first.observed),
             n_iter=draft.n_iter,
         )

@@ -24,7 +24,7 @@ from jaxglm.dispersion import Dispersion, as_dispersion, estimate
 from jaxglm.families import Family, Gaussian
 from jaxglm.implicit import guard
 from jaxglm.joint import joint_solve
-from jaxglm.linalg import highest, inverse_pd
+from jaxglm.linalg import highest, inverse_pd, row_sum
 from jaxglm.links import Identity
 from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
 from jaxglm.penalties import Penalty, Ridge
@@ -210,7 +210,8 @@ def _clean_rows(
     if offset is not None:
         usable = usable & jnp.isfinite(offset)
     wrong = wrong | (present & (spoiled | ~usable))
-    invalid = jnp.any(wrong) | ~jnp.any(present) | ~family.parameters_valid()
+    # Counted: a CPU adds numbers faster than it looks through booleans.
+    invalid = (row_sum(wrong.astype(y.dtype)) > 0) | ~jnp.any(present) | ~family.parameters_valid()
     # What is replaced has no slope; an invalid fit's must be NaN, not 0.
     y = guard(y, ~invalid)
     if offset is not None:

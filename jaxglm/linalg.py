@@ -120,6 +120,7 @@ def _power_of_two(diagonal: Array) -> Array:
     return jax.lax.reduce_precision(root, exponent_bits=jnp.finfo(root.dtype).nexp, mantissa_bits=0)
 
 
+@jax.jit
 def _swept(a: Array) -> Array:
     """A^-1 for symmetric a (p, p, B), by sweeps of its columns, with the batch as last axis.
 

@@ -233,7 +233,8 @@ def totals(problem: Problem, beta: Array) -> Totals:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
         w = rows.weigh(weight_of(family, slope, ratio))
-        faint = jnp.sum((w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0))
+        small = (w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0)
+        faint = row_sum(small.astype(w.dtype))
         sums = _deviance(family, rows, mean), _pearson(family, rows, mean), faint
         return jnp.zeros_like(w), w, sums
 

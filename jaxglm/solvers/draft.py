@@ -117,4 +117,5 @@ def _draft_step(problem: Problem, draft: _Draft) -> _Draft:
 
 
 def _as_float32(tree: Any) -> Any:
-    return jax.tree.map(lambda v: v.astype(jnp.float32), tree)
+    largest = float(jnp.finfo(jnp.float32).max)
+    return jax.tree.map(lambda v: jnp.minimum(v, largest).astype(jnp.float32), tree)

@@ -101,6 +101,7 @@ def fit_many(
     leaves out the covariance, likelihood=False deviance and log-likelihood, whose logarithms cost
     as much as a pass. devices: those to spread the lanes over (None: JAX's default).
 
+    Large float64 batches make their first passes in float32, where that leads to the same maximum.
     A lane fails alone, by its `status`; see `Fit.tally`. With traced arguments (under `jit`,
     `grad`, `vmap`) lanes go through `jax.lax.map` in chunks, and the result can be differentiated.
     Raises for shapes that do not fit, naming the argument.
@@ -120,11 +121,11 @@ def fit_many(
         n, p = design_shape(inputs.X)
         lanes, mapped = find_lanes(inputs, n, p)
         chunk = lanes_at_once(chunk_size, (n, p), lanes, dtype, own=mapped[0])
-        large = not traced and max(map(np.size, jax.tree.leaves(inputs))) >= FILLED_ELEMENTS
+        large = max(map(np.size, jax.tree.leaves(inputs))) >= FILLED_ELEMENTS
         if not (traced or large):
             inputs = fill_rows(inputs, n)
             lanes, mapped = find_lanes(inputs, *design_shape(inputs.X))
-        elif large and _differs_in_columns(inputs, mapped):
+        elif not traced and _differs_in_columns(inputs, mapped):
             inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
             mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._logarithm import log, log_ratio
-from jaxglm._loggamma import log1p_excess, stirling_remainder
+from jaxglm._logarithm import log, log1p_known, log_ratio
+from jaxglm._loggamma import (
+    STIRLING,
+    log1p_excess,
+    partial_slope,
+    stirling_remainder,
+    with_slopes,
+)
 from jaxglm._types import Array, ArrayLike, polynomial
 
 # 2 log Gamma(3/2), then zeta(2k, 3/2) / k; the rest is below 1e-18 for |x| <= 1/2.
@@ -25,10 +32,27 @@ _LOG_GAMMA_PAIR += (4.9502894688591871688e-6, 2.030881826005092773e-6, 8.3814079
 _LOG_GAMMA_PAIR += (3.4767308025438212174e-7, 1.4486376294186271336e-7)
 
 
+def _peak_by_stirling(y: Array) -> Array:
+    return -0.5 * log(2.0 * np.pi * y) - stirling_remainder(y)
+
+
+def _peak_value(y: Array) -> Array:
+    """By Stirling's formula for (y + 10)!, whose last ten factors are taken away: two logarithms
+    and three divisions, however small y."""
+    u = 1.0 / (y + 10.0)
+    factors = reduce(lambda product, k: product * (1.0 - k * u), range(2, 10), 1.0 - u)
+    level = 0.5 * log(factors * factors * u / (2.0 * np.pi))
+    remainder = u * polynomial(STIRLING, u * u)
+    return (y * log1p_known(-10.0 * u, y * u) + 10.0) + (level - remainder)
+
+
+# Its slope would lose digits of large y in the value's terms, each of the size of 1.
+_peak = with_slopes(_peak_value, lambda i, values, _: partial_slope(_peak_by_stirling, i, values))
+
+
 def log_poisson_peak(y: Array) -> Array:
-    """log of the Poisson probability of y at mean y; by Stirling's formula, so for any size."""
-    positive = jnp.where(y > 0, y, 1.0)
-    peak = -0.5 * log(2.0 * np.pi * positive) - stirling_remainder(positive)
+    """log of the Poisson probability of y at mean y, for any size."""
+    peak = _peak(jnp.where(y > 0, y, 1.0))
     # At 0 its slope less that of y log y, -1 - psi(1), and half of -psi'(1): see `xlogx`.
     return jnp.where(y > 0, peak, -y * (0.42278433509846714 + 0.8224670334241132 * y))
 

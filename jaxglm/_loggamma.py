@@ -19,8 +19,8 @@ from jaxglm._logarithm import log, log1p, log_ratio
 from jaxglm._types import polynomial
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
-_STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
-_STIRLING_SLOPE = tuple((2 * k + 1) * c for k, c in enumerate(_STIRLING))
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156)
+_STIRLING_SLOPE = tuple((2 * k + 1) * c for k, c in enumerate(STIRLING))
 _STIRLING_FROM = 10
 _ATANH_TAIL = tuple(1 / (2 * k + 3) for k in range(16))
 # z (z + 1) ... (z + 9) / z, and its derivative: no cancellation for z > 0.
@@ -111,7 +111,7 @@ def _stirling_value(w: Array) -> Array:
     large, z, v = _stirling_arguments(w)
     product = polynomial(_RISING, z) * z / (z + _STIRLING_FROM) ** _STIRLING_FROM
     shift = (z - 0.5) * log1p(_STIRLING_FROM / z) - _STIRLING_FROM - log(product)
-    return v * polynomial(_STIRLING, v * v) + jnp.where(large, 0, shift)
+    return v * polynomial(STIRLING, v * v) + jnp.where(large, 0, shift)
 
 
 def _stirling_slope(_: int, values: tuple[Array], __: Array) -> Array:

@@ -10,6 +10,7 @@ finished among themselves, so that a bad lane does not hold up its neighbours.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -261,7 +262,8 @@ def _drive(
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
     group_fit = _compiled(platform)
-    groups = all_groups(lanes, plan.chunk, workers)
+    elements = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
+    groups = all_groups(lanes, plan.chunk, workers, elements * np.dtype(dtype).itemsize)
     # One set of rooms for every worker; what is computed from them is done before they are filled
     # again.
     rooms: SimpleQueue[list[Any]] = SimpleQueue()

@@ -17,6 +17,9 @@ from jaxglm._types import ALIGNMENT, Array, empty_room
 
 # Chunks of a group at most.
 MOST_CHUNKS = 64
+# Bytes of a group's designs: rooms for more are new pages every time, which a busy system is slow
+# to find (1,000 lanes of 80 kB: 50 to 95 ms, with less always 50).
+MOST_BYTES = 2**22
 
 
 class Group(NamedTuple):
@@ -33,13 +36,17 @@ class Group(NamedTuple):
         return slice(self.first, self.first + self.lanes.size)
 
 
-def all_groups(lanes: int, chunk: int, workers: int) -> list[Group]:
-    """All lanes in groups of whole chunks, as many for every worker as can be."""
+def all_groups(lanes: int, chunk: int, workers: int, design_bytes: int = 0) -> list[Group]:
+    """All lanes in groups of whole chunks, as many for every worker as can be.
+
+    design_bytes: of a lane's own design.
+    """
     numbers = np.arange(lanes)
     if lanes <= chunk:
         return regrouped(numbers, chunk, 1, min(chunk, 1 << (lanes - 1).bit_length()))
     chunks = -(-lanes // chunk)
-    rounds = -(-chunks // (workers * MOST_CHUNKS))
+    most = min(MOST_CHUNKS, 1 + MOST_BYTES // max(1, chunk * design_bytes))
+    rounds = -(-chunks // (workers * most))
     # Two rounds even out what lanes of different length leave idle.
     each = -(-chunks // (workers * max(rounds, min(2, -(-chunks // (4 * workers))))))
     step = 1 << max(0, each.bit_length() - 3)

@@ -322,6 +322,9 @@ def _side_by_side(
     limit: int,
 ) -> Iterator[Fit]:
     """Run the groups from a few host threads, so that every core or device has one in hand."""
+    if len(groups) == 1:
+        yield run(groups[0], 0, limit)
+        return
     with ThreadPoolExecutor(min(workers, len(groups))) as pool:
         pending = deque(pool.submit(run, one, i % devices, limit) for i, one in enumerate(groups))
         try:

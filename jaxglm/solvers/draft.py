@@ -18,7 +18,7 @@ from jaxglm.model import Problem, evaluate
 from jaxglm.solvers.base import RUNNING, Near, Solver, Start, decrement_tolerance
 from jaxglm.solvers.irls import IRLS
 from jaxglm.solvers.newton import Newton
-from jaxglm.solvers.scoring import NEAR, ScoringState, steps_from
+from jaxglm.solvers.scoring import ScoringState, steps_from
 
 # Passes in float32 at most.
 MAX_DRAFTS = 6
@@ -58,7 +58,6 @@ class Drafted(Solver):
             _Draft(
                 beta=(begun.beta + begun.direction).astype(jnp.float64),
                 decrement=jnp.asarray(jnp.inf, jnp.float32),
-                observed=begun.observed,
                 running=begun.status == RUNNING,
                 sound=begun.status == RUNNING,
                 n_iter=begun.n_iter,
@@ -67,7 +66,7 @@ class Drafted(Solver):
         return dataclasses.replace(
             first,
             direction=jnp.where(draft.sound, draft.beta - first.beta, first.direction),
-            observed=jnp.where(draft.sound, draft.observed, first.observed),
+            observed=first.observed | draft.sound,
             n_iter=draft.n_iter,
         )
 
@@ -77,12 +76,14 @@ class Drafted(Solver):
 
 
 def _is_eligible(problem: Problem, start: Start) -> bool:
-    """Whether one way leads to the maximum, and float32 near enough to it."""
-    adjusts = problem.penalty is not None and problem.penalty.adjusts
+    """Whether every way leads to the maximum, not at once, and float32 near enough to it."""
+    family, penalty = problem.family, problem.penalty
+    adjusts = penalty is not None and penalty.adjusts
+    linear = family.is_canonical and family.has_unit_weight
+    concave = family.is_log_concave and not adjusts
     near = start is None or isinstance(start, Near)
-    concave = problem.family.is_log_concave and not adjusts
     fine = problem.design.dtype == jnp.float64 and problem.design.shape[0] <= MAX_ROWS
-    return near and concave and fine
+    return near and concave and not linear and fine
 
 
 @record
@@ -91,17 +92,15 @@ class _Draft:
 
     beta: Array  # in float64: the last step's digits go beyond those of float32
     decrement: Array
-    observed: Array  # whether the next information is the observed one
     running: Array
     sound: Array
     n_iter: Array
 
 
 def _draft_step(problem: Problem, draft: _Draft) -> _Draft:
-    family = problem.family
-    observed = False if family.is_canonical else draft.observed
-    here = draft.beta.astype(jnp.float32)
-    now = evaluate(problem, here, observed=observed, needs_deviance=False)
+    family, here = problem.family, draft.beta.astype(jnp.float32)
+    # Of a concave log-likelihood the observed information is safe anywhere, as steps must shrink.
+    now = evaluate(problem, here, observed=not family.is_canonical, needs_deviance=False)
     step, decrement, left = steps_from(problem, here, now)
     phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
     shrinks = (now.invalid == 0) & (decrement >= 0) & (decrement < draft.decrement)
@@ -109,7 +108,6 @@ def _draft_step(problem: Problem, draft: _Draft) -> _Draft:
     return _Draft(
         beta=jnp.where(shrinks, here.astype(jnp.float64) + step, draft.beta),
         decrement=decrement,
-        observed=decrement <= NEAR * phi,
         running=shrinks & (last > decrement_tolerance(None, jnp.float32) * phi),
         sound=shrinks,
         n_iter=draft.n_iter + 1,

@@ -227,7 +227,6 @@ def _starting_points(problem: Problem, start: Start) -> tuple[Array, Array]:
     wz, information, _ = sweep(problem.design, origin, (rows, eta), work)
     if problem.penalty is not None:
         information = information + problem.penalty.matrix(origin.shape[0], origin.dtype)
-    # Once a fit, so by the way that compiles fast.
     inverse = inverse_pd(information)
     target = highest(inverse, wz) if start is None else start
     if everywhere:
@@ -246,7 +245,6 @@ def _step_from(problem: Problem, near: Array) -> tuple[Array, Array]:
     """
     now = evaluate(problem, near, observed=False, needs_deviance=False)
     beta = jnp.pad(near, (0, problem.design.shape[1] - near.shape[0]))
-    # Once a fit, so by the way that compiles fast.
     solve = partial(highest, inverse_pd(now.information))
     return beta, beta + _two_steps(problem, beta, now.score, solve)[0]
 

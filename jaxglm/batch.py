@@ -66,7 +66,6 @@ class _Plan(NamedTuple):
     chunk: int
     cov: bool
     likelihood: bool
-    drafts: bool
 
 
 def fit_many(
@@ -130,8 +129,9 @@ def fit_many(
             inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
             mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)
-        drafts = large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT
-        plan = _Plan(treedef, mapped, chunk, cov, likelihood, drafts)
+        plan = _Plan(treedef, mapped, chunk, cov, likelihood)
+        if large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT:
+            solver = Drafted(solver)
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
@@ -173,7 +173,6 @@ def _fit_lane(
     plan: _Plan, solver: Solver, own: list[Array], shared: list[Array], limit: Array | None
 ) -> Fit:
     """One lane, from its own leaves and those that all share."""
-    solver = Drafted(solver) if plan.drafts else solver
     mine, common = iter(own), iter(shared)
     leaves = [next(mine) if m else next(common) for m in plan.mapped]
     inputs: Inputs = jax.tree.unflatten(plan.treedef, leaves)

@@ -256,8 +256,9 @@ def _drive(
     platform = targets[0].platform if devices else jax.default_backend()
     own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
     common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
-    shared = [[_put(dtype, leaf, target) for leaf in common] for target in targets]
-    workers = max(len(targets), os.cpu_count() or 1)
+    common = [as_dtype(dtype, leaf) for leaf in common]
+    shared = [jax.device_put(common, target) for target in targets]
+    workers = max(len(targets), _cores())
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
     group_fit = _compiled(platform)
@@ -275,7 +276,8 @@ def _drive(
         try:
             with jax.enable_x64(wide):
                 held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
-                mine = [_put(dtype, leaf, targets[which]) for leaf in held]
+                mine = [as_dtype(dtype, leaf) for leaf in held]
+                mine = mine if targets[which] is None else jax.device_put(mine, targets[which])
                 chunks = -(-group.lanes.size // plan.chunk)
                 numbers = map(np.int32, (limit, group.first, chunks))
                 part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
@@ -309,10 +311,6 @@ def _count_ended(status: np.ndarray, limit: int) -> tuple[int, int]:
     return int(ended.sum()), int(np.sum(ended & (status != int(Status.converged))))
 
 
-def _put(dtype: Any, leaf: Any, target: Any) -> Array:
-    return jax.device_put(as_dtype(dtype, leaf), target)
-
-
 def _side_by_side(
     run: Callable[[Group, int, int], Fit],
     groups: list[Group],
@@ -324,14 +322,25 @@ def _side_by_side(
     if len(groups) == 1:
         yield run(groups[0], 0, limit)
         return
-    with ThreadPoolExecutor(min(workers, len(groups))) as pool:
-        pending = deque(pool.submit(run, one, i % devices, limit) for i, one in enumerate(groups))
-        try:
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    submit = _threads(workers).submit
+    pending = deque(submit(run, one, i % devices, limit) for i, one in enumerate(groups))
+    try:
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+@cache
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+@cache
+def _threads(workers: int) -> ThreadPoolExecutor:
+    """Threads that wait for groups: to start them anew takes as long as fitting hundreds of lanes."""
+    return ThreadPoolExecutor(workers, "jaxglm")
 
 
 def lanes_at_once(

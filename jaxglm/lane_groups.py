@@ -79,7 +79,7 @@ def take(leaf: Any, group: Group, room: np.ndarray | None = None) -> Any:
     is used again is there already; a system hands out new pages at 2 GB a second.
     """
     start, count = int(group.held[0]), group.held.size
-    run = count == group.size and int(group.held[-1]) - start == count - 1
+    run = count == group.size and _is_run(group.held)
     if isinstance(leaf, jax.Array):
         if run:
             return jax.lax.dynamic_slice_in_dim(leaf, start, count)
@@ -90,6 +90,11 @@ def take(leaf: Any, group: Group, room: np.ndarray | None = None) -> Any:
     room = empty_room((group.size, *leaf.shape[1:]), leaf.dtype) if room is None else room
     room[:count] = rows
     return room
+
+
+def _is_run(numbers: np.ndarray) -> bool:
+    """Whether these numbers follow one another: repeated ones may end as if they did."""
+    return np.array_equal(numbers, np.arange(numbers[0], numbers[0] + numbers.size))
 
 
 def _is_ready(rows: np.ndarray, dtype: Any) -> bool:
@@ -118,8 +123,10 @@ def put(whole: Any, part: Any, group: Group) -> Any:
         places = np.full(group.size, leaves[0].shape[0])
         places[group.own] = group.lanes
         return _scatter(whole, part, jnp.asarray(places))
+    start, stop = int(group.lanes[0]), int(group.lanes[-1]) + 1
+    places = slice(start, stop) if _is_run(group.lanes) else group.lanes
     for room, values in zip(leaves, jax.tree.leaves(part), strict=True):
-        room[group.lanes] = np.asarray(values)[group.own]
+        room[places] = np.asarray(values)[group.own]
     return whole
 
 

@@ -310,12 +310,14 @@ def test_other_numbers_of_lanes_and_of_unfinished_ones_compile_nothing(compilati
     assert compilations == []
 
 
-@pytest.mark.parametrize("lanes", [1, 7, 8, 9, 37, 64, 65, 200, 2000])
+@pytest.mark.parametrize("lanes", [1, 4, 7, 8, 9, 37, 64, 65, 200, 2000])
 @pytest.mark.parametrize("on_host", [True, False])
-def test_results_of_groups_come_back_under_their_own_numbers(lanes, on_host):
+@pytest.mark.parametrize("unfinished", ["thirds", "ends", "all", "one"])
+def test_results_of_groups_come_back_under_their_own_numbers(lanes, on_host, unfinished):
     module = np if on_host else jnp
     leaf = module.arange(10.0 * lanes).reshape(lanes, 10)
-    known = np.arange(0, lanes, 3)
+    step = {"thirds": 3, "ends": max(1, lanes - 1), "all": 1, "one": lanes}[unfinished]
+    known = np.arange(0, lanes, step)
     first = lane_groups.all_groups(lanes, 8, 2)
     again = lane_groups.regrouped(known, 8, 2, first[0].size)
     assert len({group.size for group in first + again}) == 1
@@ -328,6 +330,15 @@ def test_results_of_groups_come_back_under_their_own_numbers(lanes, on_host):
     np.testing.assert_array_equal(whole[known], -leaf[known])
     others = np.setdiff1d(np.arange(lanes), known)
     np.testing.assert_array_equal(whole[others], leaf[others])
+
+
+def test_unfinished_lanes_at_both_ends_are_finished_as_their_own():
+    X, y = separable(4, 0)
+    y[0], y[-1] = X[:, 1] > 0, X[:, 1] > 0.5
+    fits = fit_many(X, y, families.Binomial(), chunk_size=4)
+    wanted = [fit(X, row, families.Binomial()).status for row in y]
+    np.testing.assert_array_equal(fits.status, wanted)
+    assert fits.status[0] == fits.status[-1] == Status.separated
 
 
 ON_DEVICES = """

@@ -22,9 +22,8 @@ _LOG2_HIGH = 0.693147180369123816490
 _LOG2_LOW = 1.90821492927058770002e-10
 # atanh(s) = s (1 + s^2 / 3 + s^4 / 5 + ...); |s| <= 3 - 2 sqrt 2 leaves a rest below 3e-17.
 _ATANH = tuple(1.0 / (2 * k + 1) for k in range(10))
-# The bits of a mantissa, of 1, of 2^52, and twice the bits of 1, from which those of 2^e are taken.
-_MANTISSA, _ONE, _TWO52 = 0x000F_FFFF_FFFF_FFFF, 0x3FF0_0000_0000_0000, 0x4330_0000_0000_0000
-_EXPONENT = 2 * _ONE
+# The bits of an exponent, and those of 2^52.
+_EXPONENT, _TWO52 = 0x7FF0_0000_0000_0000, 0x4330_0000_0000_0000
 
 
 @jax.custom_jvp
@@ -99,24 +98,23 @@ def _log1p_known_by_bits(x: Array, u: Array) -> Array:
 
 def _log_by_bits(x: Array) -> Array:
     normal = (x >= np.finfo(np.float64).tiny) & (x < jnp.inf)
-    found = _log_of_normal(jnp.where(normal, x, 1.0))
     # Infinite, NaN, negative or 0; subnormal numbers are 0 to XLA on a CPU.
     edge = jnp.where(x > 1.0, x, jnp.where(x >= 0, -jnp.inf, jnp.nan))
-    return jnp.where(normal, found, edge)
+    return jnp.where(normal, _log_of_normal(x), edge)
 
 
 def _log_of_normal(x: Array) -> Array:
     """log x = e log 2 + 2 atanh((m - 1)/(m + 1)) for x = m 2^e with m near 1."""
-    held = jax.lax.stop_gradient(x)
-    bits = jax.lax.bitcast_convert_type(held, jnp.int64)
-    m = jax.lax.bitcast_convert_type((bits & _MANTISSA) | _ONE, jnp.float64)
-    # Adds 0 with the slope 2^-e: inside a `scan` JAX differentiates this body, not the rule.
-    m = m + (x - held) * jax.lax.bitcast_convert_type(_EXPONENT - (bits & ~_MANTISSA), jnp.float64)
+    bits = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.int64)
+    # x 2^(1 - e) is exact, and has a slope: inside a `scan` JAX differentiates this body, not the
+    # rule. Of a normal x the power is normal too.
+    power = jax.lax.bitcast_convert_type(_EXPONENT - (bits & _EXPONENT), jnp.float64)
     # The exponent's bits behind those of 2^52 make a float of 2^52 plus it: no conversion.
     biased = jax.lax.shift_right_logical(bits, jnp.int64(52)) | _TWO52
     e = jax.lax.bitcast_convert_type(biased, jnp.float64) - (2.0**52 + 1023.0)
-    upper = m > _SQRT2
-    m, e = jnp.where(upper, 0.5 * m, m), jnp.where(upper, e + 1.0, e)
+    double = x * power
+    upper = double > 2.0 * _SQRT2
+    m, e = double * jnp.where(upper, 0.25, 0.5), jnp.where(upper, e + 1.0, e)
     s = (m - 1.0) / (m + 1.0)
     q = s * s
     tail = polynomial(_ATANH[1:], q)

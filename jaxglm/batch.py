@@ -339,7 +339,7 @@ def _cores() -> int:
 
 @cache
 def _threads(workers: int) -> ThreadPoolExecutor:
-    """Threads that wait for groups: to start them anew takes as long as fitting hundreds of lanes."""
+    """Threads that wait for groups: starting them takes as long as fitting hundreds of lanes."""
     return ThreadPoolExecutor(workers, "jaxglm")
 
 

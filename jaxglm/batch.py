@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -24,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._progress import progress_bar
+from jaxglm._threads import cores, threads
 from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
@@ -39,7 +38,7 @@ from jaxglm.lane_arguments import (
     fill_rows,
     find_lanes,
 )
-from jaxglm.lane_groups import Group, all_groups, put, regrouped, room_for, take
+from jaxglm.lane_groups import Group, all_groups, dtype_in_hand, put, regrouped, room_for, take
 from jaxglm.penalties import Penalty
 from jaxglm.solvers import IRLS, Newton, Solver, Status
 from jaxglm.solvers.base import Near, is_count, require_solver
@@ -63,6 +62,7 @@ class _Plan(NamedTuple):
 
     treedef: Any
     mapped: tuple[bool, ...]
+    dtype: Any
     chunk: int
     cov: bool
     likelihood: bool
@@ -129,7 +129,7 @@ def fit_many(
             inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
             mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)
-        plan = _Plan(treedef, mapped, chunk, cov, likelihood)
+        plan = _Plan(treedef, mapped, np.dtype(dtype), chunk, cov, likelihood)
         if large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT:
             solver = Drafted(solver)
         if traced:
@@ -137,7 +137,7 @@ def fit_many(
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
             lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
             return jax.lax.map(lane, own, batch_size=_even_share(lanes, chunk))
-        return _drive(plan, solver, leaves, lanes, dtype, devices, progress)
+        return _drive(plan, solver, leaves, lanes, devices, progress)
 
 
 def _differs_in_columns(inputs: Inputs, mapped: tuple[bool, ...]) -> bool:
@@ -217,6 +217,7 @@ def _fit_group(
     @jax.jit
     def fit_chunk(own: list[Array], shared: list[Array], limit: Array, start: Array) -> Fit:
         part = [jax.lax.dynamic_slice_in_dim(leaf, start, size) for leaf in own]
+        part = [leaf.astype(plan.dtype) for leaf in part]
         return jax.vmap(lambda own: _fit_lane(plan, solver, own, shared, limit))(part)
 
     def add(i: Array, whole: Fit) -> Fit:
@@ -247,7 +248,6 @@ def _drive(
     solver: Solver,
     leaves: list[Any],
     lanes: int,
-    dtype: Any,
     devices: Sequence[Any] | None,
     progress: bool,
 ) -> Fit:
@@ -256,27 +256,29 @@ def _drive(
     platform = targets[0].platform if devices else jax.default_backend()
     own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
     common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
-    common = [as_dtype(dtype, leaf) for leaf in common]
+    common = [as_dtype(plan.dtype, leaf) for leaf in common]
     shared = [jax.device_put(common, target) for target in targets]
-    workers = max(len(targets), _cores())
+    workers = max(len(targets), cores())
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
     group_fit = _compiled(platform)
     elements = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
-    groups = all_groups(lanes, plan.chunk, workers, elements * np.dtype(dtype).itemsize)
+    groups = all_groups(lanes, plan.chunk, workers, elements * plan.dtype.itemsize)
+    kinds = [dtype_in_hand(leaf, plan.dtype) for leaf in own]
     # One set of rooms for every worker; what is computed from them is done before they are filled
     # again.
     rooms: SimpleQueue[list[Any]] = SimpleQueue()
     for _ in range(workers):
         sizes = [(groups[0].size, *leaf.shape[1:]) for leaf in own]
-        rooms.put([empty_room(size, dtype) if platform == "cpu" else None for size in sizes])
+        empty = empty_room if platform == "cpu" else lambda *_: None
+        rooms.put(list(map(empty, sizes, kinds)))
 
     def run(group: Group, which: int, limit: int) -> Fit:
         room = rooms.get()
         try:
             with jax.enable_x64(wide):
                 held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
-                mine = [as_dtype(dtype, leaf) for leaf in held]
+                mine = [as_dtype(kind, leaf) for leaf, kind in zip(held, kinds, strict=True)]
                 mine = mine if targets[which] is None else jax.device_put(mine, targets[which])
                 chunks = -(-group.lanes.size // plan.chunk)
                 numbers = map(np.int32, (limit, group.first, chunks))
@@ -322,7 +324,7 @@ def _side_by_side(
     if len(groups) == 1:
         yield run(groups[0], 0, limit)
         return
-    submit = _threads(workers).submit
+    submit = threads(workers).submit
     pending = deque(submit(run, one, i % devices, limit) for i, one in enumerate(groups))
     try:
         while pending:
@@ -330,17 +332,6 @@ def _side_by_side(
     finally:
         for future in pending:
             future.cancel()
-
-
-@cache
-def _cores() -> int:
-    return os.cpu_count() or 1
-
-
-@cache
-def _threads(workers: int) -> ThreadPoolExecutor:
-    """Threads that wait for groups: starting them takes as long as fitting hundreds of lanes."""
-    return ThreadPoolExecutor(workers, "jaxglm")
 
 
 def lanes_at_once(

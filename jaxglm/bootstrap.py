@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._labels import label_codes
-from jaxglm._types import Array, ArrayLike
+from jaxglm._threads import cores, threads
+from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.batch import fit_many
 from jaxglm.designs import Design
 from jaxglm.dispersion import Dispersion
@@ -245,41 +246,60 @@ def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None)
     with jax.enable_x64(True):
         if np.all(each == np.floor(each)):
             units, bounds, last = np.repeat(order, each.astype(int)), None, None
+            units = None if np.array_equal(units, np.arange(len(frequency))) else units
         else:
             units, bounds = order, np.cumsum(each)
             # Rounding must not reach over into the next stratum.
             last = np.repeat(np.cumsum(np.bincount(codes[order])) - 1, sizes)
         keys = jax.random.split(key, reps)
-        return np.asarray(
-            _count_slots(keys, low, width, units, bounds, last, len(frequency), counter)
-        )
+    # Every core has draws of its own, in parts of one length; the last is moved back to the end.
+    size = reps if reps * low.size < DRAWN else -(-reps // cores())
+    firsts = [min(first, reps - size) for first in range(0, reps, size)]
+
+    def part(first: int) -> np.ndarray:
+        with jax.enable_x64(True):
+            own = np.int32(first), keys, low, width, units, bounds, last
+            return np.asarray(_count_slots(*own, size, len(frequency), counter))
+
+    drawn = empty_room((reps, len(frequency)), counter)
+    for first, counts in zip(firsts, threads(cores()).map(part, firsts), strict=True):
+        drawn[first : first + size] = counts
+    return drawn
 
 
-@partial(jax.jit, static_argnames=("rows", "counter"))
+@partial(jax.jit, static_argnames=("size", "rows", "counter"))
 def _count_slots(
+    first: Array,
     keys: Array,
     low: Array,
     width: Array,
-    units: Array,
+    units: Array | None,
     bounds: Array | None,
     last: Array | None,
+    size: int,
     rows: int,
     counter: np.dtype,
 ) -> Array:
     """How often each of the rows is drawn for the slots of samples, each from low to low + width.
 
-    units: who stands at each whole number; or, with bounds, who ends at each of them.
+    units: who stands at each whole number; or, with bounds, who ends at each of them. Samples of
+    `size` keys from the first.
     """
 
     def one(key: Array) -> Array:
-        at = low + width * (jax.random.bits(key, low.shape, jnp.uint32) * 2.0**-32)
+        # JAX computes two words for either, so that one of 64 bits serves two slots.
+        words = jax.random.bits(key, (-(-low.size // 2),), jnp.uint64)
+        halves = jax.lax.bitcast_convert_type(words, jnp.uint32).reshape(-1)[: low.size]
+        at = low + width * (halves * 2.0**-32)
         if bounds is None:
             drawn = at.astype(jnp.int32)
         else:
             drawn = jnp.minimum(jnp.searchsorted(bounds, at, side="right"), last)
-        return jnp.zeros(rows, counter).at[units[drawn]].add(jnp.ones((), counter))
+        drawn = drawn if units is None else units[drawn]
+        return jnp.zeros(rows, counter).at[drawn].add(jnp.ones((), counter))
 
-    return jax.lax.map(one, keys, batch_size=max(1, DRAWN // max(1, low.size)))
+    own = jax.lax.dynamic_slice_in_dim(keys, first, size)
+    return jax.lax.map(one, own, batch_size=max(1, DRAWN // max(1, low.size)))
 
 
 def _share(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> np.ndarray:

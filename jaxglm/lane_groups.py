@@ -72,6 +72,15 @@ def regrouped(lanes: np.ndarray, chunk: int, workers: int, size: int) -> list[Gr
     return [Group(own, np.resize(own, -(-own.size // chunk) * chunk), 0, size) for own in parts]
 
 
+def dtype_in_hand(leaf: Any, dtype: np.dtype) -> np.dtype:
+    """What lanes of a leaf go to a device as: narrow numbers as they are, for less memory to read.
+
+    A chunk widens its own.
+    """
+    narrow = isinstance(leaf, np.ndarray) and leaf.dtype.itemsize < dtype.itemsize
+    return leaf.dtype if narrow and np.can_cast(leaf.dtype, dtype) else dtype
+
+
 def take(leaf: Any, group: Group, room: np.ndarray | None = None) -> Any:
     """What the arrays of the group hold of a leaf (B, ...); a run of lanes without a copy.
 

@@ -226,6 +226,25 @@ def test_dtype_follows_the_kind_of_array():
     assert fit_many(*given, families.Poisson()).params.dtype == np.float64
 
 
+@pytest.mark.parametrize("narrow", [bool, np.int8, np.uint8, np.int16, np.float32])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_narrow_numbers_are_the_same_numbers(narrow, dtype):
+    X, Y = separable(B, 2)
+    weights = np.random.default_rng(5).integers(0, 2 if narrow is bool else 5, (B, N))
+    data = {"freq_weights": weights, "offset": np.zeros((B, N))}
+    wanted, found = (
+        fit_many(
+            X,
+            Y.astype(kind),
+            families.Binomial(),
+            dtype=dtype,
+            **{name: v.astype(kind) for name, v in data.items()},
+        )
+        for kind in (dtype, narrow)
+    )
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
+
+
 def test_covariance_can_be_left_out():
     X, Y = make_design(), draw(families.Poisson(), make_design())
     bare = fit_many(X, Y, families.Poisson(), cov=False)

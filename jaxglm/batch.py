@@ -28,6 +28,7 @@ from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, prepare, solve_prepared
+from jaxglm.implicit import KEPT
 from jaxglm.lane_arguments import (
     Inputs,
     as_arrays,
@@ -135,7 +136,11 @@ def fit_many(
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
-            lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
+            lane = lambda own: _fit_lane(plan, solver, own, shared, None)
+            # On the way back a chunk's row quantities are computed again: to keep them all takes
+            # dozens of arrays of all responses' size.
+            saved = jax.checkpoint_policies.save_only_these_names(KEPT)
+            lane = jax.checkpoint(lane, prevent_cse=False, policy=saved)
             return jax.lax.map(lane, own, batch_size=_even_share(lanes, chunk))
         return _drive(plan, solver, leaves, lanes, devices, progress)
 

@@ -22,7 +22,7 @@ from jaxglm.centring import centred, centring
 from jaxglm.designs import Design, as_design, widest_row
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate
 from jaxglm.families import Family, Gaussian
-from jaxglm.implicit import guard
+from jaxglm.implicit import guard, keep
 from jaxglm.joint import joint_solve
 from jaxglm.linalg import highest, inverse_pd, row_sum
 from jaxglm.links import Identity
@@ -310,7 +310,7 @@ def _solved(
         status=status,
         family=family,
     )
-    return _guarded(_blank(result, void), settled)
+    return _guarded(_blank(result, keep(void)), keep(settled))
 
 
 def _blank(result: Fit, void: Array) -> Fit:

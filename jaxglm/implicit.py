@@ -16,10 +16,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxglm._types import Array
+
+# What a derivative needs of a solver; all else on the way back follows from it in one pass.
+KEPT = "jaxglm.root"
 
 Score = Callable[[Any, Array], Array]
 Tangent = Callable[[Any, Array, Array], Array]
@@ -33,7 +37,13 @@ def attach(score: Score, solve: Tangent, problem: Any, theta: Array, sound: Arra
     the starting point of a solver has no influence.
     """
     leaves, treedef = jax.tree.flatten(problem)
+    theta, sound = keep((theta, sound))
     return _root_p.bind(*leaves, theta, sound, rule=_Rule(score, solve, treedef))
+
+
+def keep(values: Any) -> Any:
+    """The values, by the name under which `jax.checkpoint` is told to save them."""
+    return checkpoint_name(values, KEPT)
 
 
 @dataclasses.dataclass(frozen=True)

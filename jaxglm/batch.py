@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxglm._chunks import even_share, lanes_in_hand
 from jaxglm._progress import progress_bar
 from jaxglm._threads import cores, threads
 from jaxglm._types import Array, ArrayLike, empty_room
@@ -49,10 +50,9 @@ __all__ = ["fit_many"]
 
 # Passes after which the unfinished lanes of a group are gathered.
 FIRST_LIMIT = 8
-# Bytes of one row quantity of a chunk: eta, mu and w stay in a CPU's second-level cache; an
-# accelerator wants enough work to fill it.
-CPU_BYTES = 2**18
-ACCELERATOR_BYTES = 2**29
+# Chunks that a traced batch takes together on a CPU: its operations run one after the other, and
+# only large ones run on all cores. Solvers' loops have their own chunks.
+TRACED_CHUNKS = 8
 NO_LIMIT = np.iinfo(np.int32).max
 # Elements of the largest array below which a batch takes less time than a compilation.
 FILLED_ELEMENTS = 2**20
@@ -136,12 +136,14 @@ def fit_many(
         if traced:
             own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
             shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
-            lane = lambda own: _fit_lane(plan, solver, own, shared, None)
+            lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
             # On the way back a chunk's row quantities are computed again: to keep them all takes
             # dozens of arrays of all responses' size.
             saved = jax.checkpoint_policies.save_only_these_names(KEPT)
             lane = jax.checkpoint(lane, prevent_cse=False, policy=saved)
-            return jax.lax.map(lane, own, batch_size=_even_share(lanes, chunk))
+            if chunk_size is None and not mapped[0] and not inputs.family.is_estimated:
+                chunk *= TRACED_CHUNKS
+            return jax.lax.map(lane, own, batch_size=even_share(lanes, chunk))
         return _drive(plan, solver, leaves, lanes, devices, progress)
 
 
@@ -166,12 +168,6 @@ def _fit_covariates(inputs: Inputs, dtype: Any, solver: Solver) -> Near | None:
         solver=solver,
     )
     return Near(null.params) if null.converged else None
-
-
-def _even_share(lanes: int, chunk: int) -> int:
-    """A chunk's lanes, fewer where they then share out evenly: a last one would compile again."""
-    shares = range(min(chunk, lanes), chunk // 2, -1)
-    return next((share for share in shares if lanes % share == 0), chunk)
 
 
 def _fit_lane(
@@ -344,17 +340,10 @@ def lanes_at_once(
 ) -> int:
     """The lanes of a chunk: as asked, or as many as a device likes to have in hand.
 
-    A shared design (n, p) serves many lanes at once, a lane's `own` must fit beside its rows; so
-    must Gram matrices, which may take what eight row quantities do.
+    Designs (n, p) are shared, or a lane's `own`.
     """
-    if chunk_size is not None:
-        if not is_count(chunk_size):
-            raise ValueError(f"chunk_size={chunk_size}: allowed are None and integers >= 1.")
-        return min(int(chunk_size), lanes)
-    on_cpu = jax.default_backend() == "cpu"
-    elements = (CPU_BYTES if on_cpu else ACCELERATOR_BYTES) // np.dtype(dtype).itemsize
-    n, p = shape
-    each = max(n * max(1.0, p / 2 if own else 1.0), p * p / 8)
-    # A power of two, so that neighbouring problem sizes choose alike.
-    fitting = int(elements / each).bit_length() - 1
-    return 1 << max(0 if own else 3, fitting)
+    if chunk_size is None:
+        return lanes_in_hand(shape, dtype, own=own)
+    if not is_count(chunk_size):
+        raise ValueError(f"chunk_size={chunk_size}: allowed are None and integers >= 1.")
+    return min(int(chunk_size), lanes)

@@ -30,7 +30,7 @@ from jaxglm.dispersion import (
     uphill_step,
 )
 from jaxglm.families import Family
-from jaxglm.implicit import attach, keep
+from jaxglm.implicit import attach
 from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import (
     Problem,
@@ -262,7 +262,7 @@ def _coefficient_solver(problem: Problem, jacobian: Array) -> Callable[[Array], 
     """v -> J^-1 v; bias-reducing adjustments leave J without symmetry."""
     if problem.penalty is not None and problem.penalty.adjusts:
         return partial(jnp.linalg.solve, jacobian)
-    return partial(highest, keep(inverse_pd(jacobian)))
+    return partial(highest, inverse_pd(jacobian))
 
 
 class Equations(NamedTuple):

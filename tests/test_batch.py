@@ -14,6 +14,7 @@ import pytest
 from jaxglm import (
     GLM,
     Status,
+    _chunks,
     batch,
     designs,
     families,
@@ -210,6 +211,40 @@ def test_traced_lanes_can_be_differentiated():
         lambda X: sum(jnp.sum(fit(X, y, families.Poisson()).params ** 2) for y in Y)
     )
     np.testing.assert_allclose(jax.grad(total)(X), one_by_one(X), rtol=1e-9, atol=1e-12)
+
+
+def test_the_way_back_keeps_coefficients_and_not_row_quantities():
+    X, Y = jnp.asarray(make_design()), jnp.asarray(draw(families.Binomial(), make_design()))
+    _, back = jax.vjp(lambda X, Y: fit_many(X, Y, families.Binomial()).params, X, Y)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(back)) < 2 * Y.nbytes
+
+
+@pytest.mark.parametrize("own", ["y", "X"])
+def test_loops_of_many_lanes_run_in_parts(monkeypatch, own):
+    X, Y = make_design(lanes=(B,)), draw(families.Binomial(), make_design())
+    Y[3] = X[0, :, 1] > 0
+    X, Y = (X[:1].repeat(B, 0), Y) if own == "y" else (X, Y[:1].repeat(B, 0))
+    axes = (None, 0) if own == "y" else (0, None)
+    data = tuple(v[0] if axis is None else v for v, axis in zip((X, Y), axes, strict=True))
+    mapped = jax.vmap(lambda X, y: fit(X, y, families.Binomial()), axes)
+    wanted = [fit(X[b], Y[b], families.Binomial()) for b in range(B)]
+    # Parts of 8 lanes of one design, and of a few of their own.
+    monkeypatch.setattr(_chunks, "CPU_BYTES", 8 * N * 8)
+    jax.clear_caches()
+    found = mapped(*data)
+    for lane in range(B):
+        if wanted[lane].converged:
+            assert_same(found, wanted[lane], lane)
+    np.testing.assert_array_equal(found.status, [alone.status for alone in wanted])
+    slope = jax.grad(lambda y: jnp.sum(mapped(data[0], y).params[5:7]))(data[1])
+    alone = [
+        jax.grad(lambda y, b=b: jnp.sum(fit(X[b], y, families.Binomial()).params))(Y[b])
+        for b in (5, 6)
+    ]
+    if own == "y":
+        np.testing.assert_allclose(slope[5:7], alone, rtol=1e-9)
+    else:
+        np.testing.assert_allclose(slope, sum(alone), rtol=1e-9)
 
 
 @pytest.mark.dtype

@@ -16,8 +16,11 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 
+from jaxglm._chunks import even_share, lanes_in_hand
 from jaxglm._types import Array, ArrayLike, record
+from jaxglm.designs import Design
 from jaxglm.model import Problem
 
 RUNNING = -1
@@ -114,17 +117,56 @@ def solve(solver: Solver, problem: Problem, start: Start, limit: Array | None = 
     `limit`, a traced number, ends the loop early with `max_steps`: a batch lets most of its lanes
     finish under a low limit, and returns to the others.
     """
-    state = jax.lax.while_loop(
-        lambda state: (state.status == RUNNING) & _within(limit, state.n_iter),
-        lambda state: solver.step(problem, state),
-        _first_state(solver, problem, start),
-    )
+    state = _run(solver, problem, start, limit)
     cut_short = state.status == RUNNING
     status = jnp.where(cut_short, as_status(Status.max_steps), state.status)
     state = dataclasses.replace(state, status=status)
     if solver.polish is None:
         return state
     return solve(solver.polish, problem, state.beta, limit)
+
+
+@custom_vmap
+def _run(solver: Solver, problem: Problem, start: Start, limit: Array | None) -> Any:
+    """The loop's last state. Many lanes loop some at a time, as long as the slowest of those."""
+    return _loop(solver, problem, start, limit)
+
+
+def _loop(solver: Solver, problem: Problem, start: Start, limit: Array | None) -> Any:
+    return jax.lax.while_loop(
+        lambda state: (state.status == RUNNING) & _within(limit, state.n_iter),
+        lambda state: solver.step(problem, state),
+        _first_state(solver, problem, start),
+    )
+
+
+@_run.def_vmap
+def _run_rule(size: int, batched: Any, *arguments: Any) -> tuple[Any, Any]:
+    leaves, treedef = jax.tree.flatten(arguments)
+    mapped = jax.tree.leaves(batched)
+    own = [v for v, m in zip(leaves, mapped, strict=True) if m]
+
+    def run(own: list[Array]) -> Any:
+        mine = iter(own)
+        whole = [next(mine) if m else v for v, m in zip(leaves, mapped, strict=True)]
+        return _loop(*jax.tree.unflatten(treedef, whole))
+
+    together = _lanes_together(arguments[1].design, batched[1].design)
+    if size <= together:
+        states = jax.vmap(run)(own)
+    else:
+        states = jax.lax.map(run, own, batch_size=even_share(size, together))
+    return states, jax.tree.map(lambda _: True, states)
+
+
+def _lanes_together(design: Design, batched: Design) -> int:
+    """How many lanes loop together, of a design whose `batched` leaves have lanes."""
+    alone = jax.tree.map(lambda v, m: v[0] if m else v, design, batched)
+    n, p = alone.shape
+    pairs = zip(jax.tree.leaves(alone), jax.tree.leaves(batched), strict=True)
+    # A column of one's own beside shared ones is none of the largest parts.
+    own = sum(leaf.size for leaf, m in pairs if m) >= n * p
+    return lanes_in_hand((n, p), design.dtype, own=own)
 
 
 def _first_state(solver: Solver, problem: Problem, start: Start) -> Any:

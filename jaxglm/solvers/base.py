@@ -117,7 +117,9 @@ def solve(solver: Solver, problem: Problem, start: Start, limit: Array | None = 
     `limit`, a traced number, ends the loop early with `max_steps`: a batch lets most of its lanes
     finish under a low limit, and returns to the others.
     """
-    state = _run(solver, problem, start, limit)
+    # Whoever sets a limit has lanes in parts already.
+    limited = limit is not None
+    state = _loop(solver, problem, start, limit) if limited else _run(solver, problem, start)
     cut_short = state.status == RUNNING
     status = jnp.where(cut_short, as_status(Status.max_steps), state.status)
     state = dataclasses.replace(state, status=status)
@@ -127,9 +129,9 @@ def solve(solver: Solver, problem: Problem, start: Start, limit: Array | None = 
 
 
 @custom_vmap
-def _run(solver: Solver, problem: Problem, start: Start, limit: Array | None) -> Any:
+def _run(solver: Solver, problem: Problem, start: Start) -> Any:
     """The loop's last state. Many lanes loop some at a time, as long as the slowest of those."""
-    return _loop(solver, problem, start, limit)
+    return _loop(solver, problem, start, None)
 
 
 def _loop(solver: Solver, problem: Problem, start: Start, limit: Array | None) -> Any:
@@ -149,7 +151,7 @@ def _run_rule(size: int, batched: Any, *arguments: Any) -> tuple[Any, Any]:
     def run(own: list[Array]) -> Any:
         mine = iter(own)
         whole = [next(mine) if m else v for v, m in zip(leaves, mapped, strict=True)]
-        return _loop(*jax.tree.unflatten(treedef, whole))
+        return _loop(*jax.tree.unflatten(treedef, whole), None)
 
     together = _lanes_together(arguments[1].design, batched[1].design)
     if size <= together:

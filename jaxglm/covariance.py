@@ -306,7 +306,7 @@ def _inverse_bread(problem: Problem, fitted: Fit, information: str) -> Array:
     if information == "expected":
         return fitted.cov_unscaled
     jacobian = score_jacobian(problem, fitted.params)
-    if problem.penalty is not None and problem.penalty.adjusts:
+    if problem.adjusts:
         # The Jacobian of adjusted scores need not be symmetric.
         return jnp.linalg.inv(jacobian)
     return inverse_pd(jacobian)

@@ -121,7 +121,7 @@ def _step_scale(data: tuple[Problem, Array], t: Array, v: Array) -> Array:
 
 def at_scale(problem: Problem, phi: Array) -> Problem:
     """The problem with phi in the adjustments of its penalty; as it is where there are none."""
-    if problem.penalty is None or not problem.penalty.adjusts:
+    if not problem.adjusts:
         return problem
     return dataclasses.replace(problem, penalty=Scaled(problem.penalty, phi))
 

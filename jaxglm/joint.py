@@ -218,7 +218,7 @@ def _loglike(problem: Problem, eta: Array, phi: Array, family: Family) -> Array:
 def _adjusting_kind(dispersion: Dispersion, problem: Problem) -> str | None:
     """How a phi that enters the score is solved for; None where it does not, or is a number."""
     family, kind = problem.family, dispersion.kind
-    if problem.penalty is None or not problem.penalty.adjusts or kind == "fixed":
+    if not problem.adjusts or kind == "fixed":
         return None
     if kind is None and not family.fixed_scale:
         # The equation needs A(phi) + c(y), which series densities and quasi families lack.
@@ -260,7 +260,7 @@ def _step_beta(problem: Problem, beta: Array, v: Array) -> Array:
 
 def _coefficient_solver(problem: Problem, jacobian: Array) -> Callable[[Array], Array]:
     """v -> J^-1 v; bias-reducing adjustments leave J without symmetry."""
-    if problem.penalty is not None and problem.penalty.adjusts:
+    if problem.adjusts:
         return partial(jnp.linalg.solve, jacobian)
     return partial(highest, inverse_pd(jacobian))
 
@@ -290,8 +290,7 @@ def equations(unknowns: Unknowns, problem: Problem, beta: Array, psi: Array) -> 
 
 def _left(unknowns: Unknowns, problem: Problem, beta: Array, psi: Array, cross: Array) -> Array:
     """d slope / d beta (q, p); where both scores are slopes of one function, their mixed one."""
-    adjusts = problem.penalty is not None and problem.penalty.adjusts
-    if unknowns.is_plain(problem) and not adjusts:
+    if unknowns.is_plain(problem) and not problem.adjusts:
         return cross.T
     pull = jax.vjp(lambda beta: unknowns.score(problem, beta, psi), beta)[1]
     return jnp.stack([pull(e)[0] for e in jnp.eye(psi.shape[0], dtype=psi.dtype)])

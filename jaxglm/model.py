@@ -84,6 +84,11 @@ class Problem:
     family: Family
     penalty: Penalty | None
 
+    @property
+    def adjusts(self) -> bool:
+        """Whether a bias-reducing penalty changes the score, not the likelihood alone."""
+        return self.penalty is not None and self.penalty.adjusts
+
 
 class Evaluation(NamedTuple):
     """The model at one beta: what a solver needs to judge it and to step on."""
@@ -210,7 +215,7 @@ def penalised_score(problem: Problem, beta: Array) -> Array:
 
 def score_jacobian(problem: Problem, beta: Array) -> Array:
     """-dU/dbeta (p, p): the observed information with the penalty's."""
-    if problem.penalty is not None and problem.penalty.adjusts:
+    if problem.adjusts:
         return -jax.jacfwd(penalised_score, argnums=1)(problem, beta)
     rows, family = problem.rows, problem.family
     eta = rows.eta(problem.design.predictor(beta))

@@ -148,9 +148,8 @@ class Working:
         """The passes of the solver, and of its polish, made again one by one."""
         if self.solver is None:
             raise ValueError("fit_history: `evaluate` makes no passes.")
-        problem, penalty = self.problem, self.problem.penalty
-        adjusts = penalty is not None and penalty.adjusts
-        if problem.family.is_estimated or (adjusts and not self.known_scale):
+        problem = self.problem
+        if problem.family.is_estimated or (problem.adjusts and not self.known_scale):
             raise ValueError(
                 "fit_history: unknowns are solved for with the coefficients; give the family's "
                 "parameter, or under a penalty that adjusts the scale."

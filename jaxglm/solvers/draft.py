@@ -77,10 +77,9 @@ class Drafted(Solver):
 
 def _is_eligible(problem: Problem, start: Start) -> bool:
     """Whether every way leads to the maximum, not at once, and float32 near enough to it."""
-    family, penalty = problem.family, problem.penalty
-    adjusts = penalty is not None and penalty.adjusts
+    family = problem.family
     linear = family.is_canonical and family.has_unit_weight
-    concave = family.is_log_concave and not adjusts
+    concave = family.is_log_concave and not problem.adjusts
     near = start is None or isinstance(start, Near)
     fine = problem.design.dtype == jnp.float64 and problem.design.shape[0] <= MAX_ROWS
     return near and concave and not linear and fine

@@ -89,7 +89,7 @@ class Gradient(Solver):
         information = evaluate(problem, beta, observed=False, needs_deviance=False).information
         metric = jnp.linalg.cholesky(inverse_pd(information))
         status = scoring.status
-        if problem.penalty is not None and problem.penalty.adjusts:
+        if problem.adjusts:
             status = as_status(Status.converged)
         memory = self._optimiser.init(beta)
         return GradientState(beta, 0.0 * beta, metric, memory, jnp.asarray(0, jnp.int32), status)

@@ -83,9 +83,8 @@ def start_state(problem: Problem, start: Start, observed: bool) -> ScoringState:
 
 
 def _slopes_suffice(problem: Problem, start: Start) -> bool:
-    adjusts = problem.penalty is not None and problem.penalty.adjusts
     near = start is None or isinstance(start, Near)
-    return adjusts or (problem.family.is_log_concave and near)
+    return problem.adjusts or (problem.family.is_log_concave and near)
 
 
 def scoring_step(
@@ -97,9 +96,8 @@ def scoring_step(
     be rounding too. A pass that looks again with the expected information is no step.
     """
     family = problem.family
-    adjusts = problem.penalty is not None and problem.penalty.adjusts
-    exact = family.is_canonical and not adjusts
-    never_observed = exact or adjusts
+    exact = family.is_canonical and not problem.adjusts
+    never_observed = exact or problem.adjusts
     step = state.length * state.direction
     candidate = state.beta + step
     observed = False if never_observed else (~state.expected_only if newton else state.observed)
@@ -163,8 +161,7 @@ def steps_from(problem: Problem, beta: Array, now: Evaluation) -> tuple[Array, A
     Of many columns a score costs far less than an information matrix.
     """
     solve = partial(solve_pd, now.information)
-    adjusts = problem.penalty is not None and problem.penalty.adjusts
-    if beta.shape[0] >= MANY and not adjusts:
+    if beta.shape[0] >= MANY and not problem.adjusts:
         return _two_steps(problem, beta, now.score, solve)
     step = solve(now.score)
     decrement = now.score @ step
@@ -269,9 +266,8 @@ def _weights(problem: Problem, eta: Array) -> Array:
 
 def _discriminates(problem: Problem) -> bool:
     """Whether a discriminant is near the maximum: not where a penalty bounds what separates."""
-    rows, penalty = problem.rows, problem.penalty
-    plain = rows.n_trials is None and rows.offset is None
-    return problem.family.discriminates and plain and not (penalty is not None and penalty.adjusts)
+    plain = problem.rows.n_trials is None and problem.rows.offset is None
+    return problem.family.discriminates and plain and not problem.adjusts
 
 
 def _discriminant(problem: Problem, inverse: Array, wz: Array) -> Array:

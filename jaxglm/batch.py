@@ -134,16 +134,10 @@ def fit_many(
         if large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT:
             solver = Drafted(solver)
         if traced:
-            own = [leaf for leaf, m in zip(leaves, mapped, strict=True) if m]
-            shared = [leaf for leaf, m in zip(leaves, mapped, strict=True) if not m]
-            lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
-            # On the way back a chunk's row quantities are computed again: to keep them all takes
-            # dozens of arrays of all responses' size.
-            saved = jax.checkpoint_policies.save_only_these_names(KEPT)
-            lane = jax.checkpoint(lane, prevent_cse=False, policy=saved)
-            if chunk_size is None and not mapped[0] and not inputs.family.is_estimated:
+            plain = not mapped[0] and not inputs.family.is_estimated
+            if chunk_size is None and plain and jax.default_backend() == "cpu":
                 chunk *= TRACED_CHUNKS
-            return jax.lax.map(lane, own, batch_size=even_share(lanes, chunk))
+            return _map_lanes(plan, solver, leaves, even_share(lanes, chunk))
         return _drive(plan, solver, leaves, lanes, devices, progress)
 
 
@@ -168,6 +162,21 @@ def _fit_covariates(inputs: Inputs, dtype: Any, solver: Solver) -> Near | None:
         solver=solver,
     )
     return Near(null.params) if null.converged else None
+
+
+def _map_lanes(plan: _Plan, solver: Solver, leaves: list[Array], together: int) -> Fit:
+    """All lanes under a trace, so many together.
+
+    On the way back their row quantities are computed again: to keep them takes dozens of arrays of
+    all responses' size.
+    """
+    own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
+    shared = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
+    lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
+    kept = jax.checkpoint_policies.save_only_these_names(KEPT)
+    return jax.lax.map(
+        jax.checkpoint(lane, prevent_cse=False, policy=kept), own, batch_size=together
+    )
 
 
 def _fit_lane(

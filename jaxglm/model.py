@@ -86,7 +86,7 @@ class Problem:
 
     @property
     def adjusts(self) -> bool:
-        """Whether a bias-reducing penalty changes the score, not the likelihood alone."""
+        """Whether the penalty adjusts the score row by row, to reduce bias."""
         return self.penalty is not None and self.penalty.adjusts
 
 

@@ -241,9 +241,17 @@ def _fit_group(
 
 
 @cache
-def _compiled(backend: str) -> Any:
-    """`_fit_group`, jitted; on a CPU by its widest vectors, which XLA does not prefer."""
-    options = {"xla_cpu_prefer_vector_width": 512} if backend == "cpu" else None
+def _compiled(backend: str, side_by_side: bool) -> Any:
+    """`_fit_group`, jitted; on a CPU by its widest vectors, which XLA does not prefer.
+
+    XLA splits large elementwise operations over the cores. Where every core has a group, that only
+    moves chunks from one core's cache to another's (10,000 Poisson lanes: 21 for 17 ms).
+    """
+    if backend != "cpu":
+        return jax.jit(_fit_group, static_argnums=0)
+    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
+    if side_by_side:
+        options["xla_disable_hlo_passes"] = "cpu-parallel-task-assigner"
     return jax.jit(_fit_group, static_argnums=0, compiler_options=options)
 
 
@@ -271,9 +279,9 @@ def _drive(
     workers = max(len(targets), cores())
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
-    group_fit = _compiled(platform)
     elements = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
     groups = all_groups(lanes, plan.chunk, workers, elements * plan.dtype.itemsize)
+    group_fit = _compiled(platform, len(groups) > 1)
     kinds = [dtype_in_hand(leaf, plan.dtype) for leaf in own]
     # One set of rooms for every worker; what is computed from them is done before they are filled
     # again.

@@ -1,12 +1,14 @@
 """One fitter on one row, in a process of its own: `python -m benchmarks.measure ROW FITTER ...`.
 
-Its first call is compared with our coefficients before anything is timed. Prints one JSON object.
+Its first call is compared with our coefficients, and a JSON object printed. Then every line that it
+reads is a turn, after which it prints the seconds of its calls.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -16,6 +18,10 @@ import numpy as np
 from benchmarks.problems import ROWS, Answer
 
 OURS = "ours"
+# Begins what is meant for the runner; peers may print besides.
+MARK = "measured "
+# Seconds of a turn at least, in whole calls.
+TURN = 0.1
 
 
 def timed(call: Callable[[], Answer]) -> tuple[Answer, float]:
@@ -33,15 +39,25 @@ def difference(params: np.ndarray, ours: np.ndarray) -> float:
     return float(np.nan_to_num(worst, nan=np.inf))
 
 
-def measure(row: str, fitter: str, scale: float, repeats: int, params_file: str) -> dict:
-    """Write our coefficients to params_file, or compare with those there; then time warm calls."""
+def turn(call: Callable[[], Answer]) -> list[float]:
+    """The seconds of as many calls as a turn has."""
+    seconds: list[float] = []
+    while sum(seconds) < TURN:
+        seconds.append(timed(call)[1])
+    return seconds
+
+
+def meet(
+    row: str, fitter: str, scale: float, params_file: str
+) -> tuple[dict, Callable[[], Answer]]:
+    """The first call: write our coefficients to params_file, or compare with those there."""
     problem = ROWS[row].make(scale)
     rival = ROWS[row].rivals.get(fitter)
     lanes = min(rival.lanes or problem.lanes, problem.lanes) if rival else problem.lanes
     module = import_module(f"benchmarks.peers.{fitter}")
     call = module.prepare(problem.first(lanes))
     answer, first = timed(call)
-    record = {"version": module.version(), "lanes": lanes, "first": first, "warm": []}
+    record = {"version": module.version(), "lanes": lanes, "first": first}
     if fitter == OURS:
         np.save(params_file, answer.params)
         agrees = bool(np.all(np.isfinite(answer.params)))
@@ -49,9 +65,11 @@ def measure(row: str, fitter: str, scale: float, repeats: int, params_file: str)
         error = difference(answer.params, np.load(params_file))
         agrees = error <= rival.tolerance
         record |= {"target": rival.target, "tolerance": rival.tolerance, "difference": error}
-    if agrees:
-        record["warm"] = [timed(call)[1] for _ in range(repeats)]
-    return record | {"agrees": agrees}
+    return record | {"agrees": agrees}, call
+
+
+def tell(found: dict | list[float]) -> None:
+    print("\n" + MARK + json.dumps(found), flush=True)
 
 
 def main() -> None:
@@ -59,11 +77,12 @@ def main() -> None:
     parser.add_argument("row", choices=ROWS)
     parser.add_argument("fitter")
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--params-file", required=True)
     asked = parser.parse_args()
-    record = measure(asked.row, asked.fitter, asked.scale, asked.repeats, asked.params_file)
-    print("\n" + json.dumps(record))
+    record, call = meet(asked.row, asked.fitter, asked.scale, asked.params_file)
+    tell(record)
+    for _ in sys.stdin:
+        tell(turn(call))
 
 
 if __name__ == "__main__":

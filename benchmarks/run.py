@@ -1,12 +1,14 @@
 """Time rows of the report: `python -m benchmarks.run shared-logistic --peers statsmodels,glmax`.
 
-Every fitter gets a process of its own, ours first. What is written to results/ROW.json is raw: the
+Every fitter gets a process of its own, ours first. Once all have made their first call they take
+turns, so that whatever else the machine does falls upon all. results/ROW.json is raw: the
 seconds of every call, versions, machine. `all` runs every row and every limit.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -16,9 +18,11 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from benchmarks.limits import LIMITS
-from benchmarks.measure import OURS
+from benchmarks.measure import MARK, OURS
 from benchmarks.problems import ROWS
 
 RESULTS = Path(__file__).with_name("results")
@@ -41,26 +45,69 @@ def describe_machine() -> dict:
     }
 
 
+def environment() -> dict[str, str]:
+    return os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
+
+
 def launch(module: str, *arguments: str) -> dict:
     """The JSON object on the last line that `python -m module` prints, in float64."""
     command = [sys.executable, "-m", module, *arguments]
-    environment = os.environ | {"JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
     if done.returncode:
         return {"error": done.stderr[-HIDDEN_TAIL:]}
     return json.loads(done.stdout.splitlines()[-1])
 
 
+class Fitter(contextlib.AbstractContextManager):
+    """A process that has made its first call, of which `record` tells, and waits for its turns."""
+
+    def __init__(self, row: str, name: str, options: list[str]) -> None:
+        self.errors = tempfile.TemporaryFile("w+")
+        command = [sys.executable, "-m", "benchmarks.measure", row, name, *options]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment()
+        )
+        self.record = self.listen()
+        self.record.setdefault("warm", [])
+
+    def listen(self) -> Any:
+        """What the process tells next, or how it ended."""
+        for line in self.process.stdout:
+            if line.startswith(MARK):
+                return json.loads(line.removeprefix(MARK))
+        self.errors.seek(0)
+        return {"error": self.errors.read()[-HIDDEN_TAIL:]}
+
+    def take_turn(self) -> None:
+        if self.record.get("agrees") and "error" not in self.record:
+            print(file=self.process.stdin, flush=True)
+            found = self.listen()
+            if isinstance(found, dict):
+                self.record |= found
+            else:
+                self.record["warm"] += found
+
+    def __exit__(self, *_: object) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.errors.close()
+
+
 def run_row(name: str, peers: list[str], scale: float, repeats: int) -> dict:
-    with tempfile.TemporaryDirectory() as folder:
-        options = ["--scale", str(scale), "--repeats", str(repeats)]
-        options += ["--params-file", os.path.join(folder, "params.npy")]
-        fits = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        options = ["--scale", str(scale), "--params-file", os.path.join(folder, "params.npy")]
+        fitters: dict[str, Fitter] = {}
         for fitter in [OURS, *peers]:
-            fits[fitter] = launch("benchmarks.measure", name, fitter, *options)
-            print(f"{name:20s} {fitter:14s} {brief(fits[fitter])}", flush=True)
-            if "error" in fits[OURS]:
+            fitters[fitter] = stack.enter_context(Fitter(name, fitter, options))
+            if "error" in fitters[OURS].record:
                 break
+        for _ in range(repeats):
+            for fitter in fitters.values():
+                fitter.take_turn()
+        fits = {fitter: each.record for fitter, each in fitters.items()}
+    for fitter, record in fits.items():
+        print(f"{name:20s} {fitter:14s} {brief(record)}", flush=True)
     return {"title": ROWS[name].title, "scale": scale, "fits": fits}
 
 
@@ -68,8 +115,11 @@ def brief(record: dict) -> str:
     if "error" in record:
         return f"failed: {record['error'].strip().splitlines()[-1]}"
     apart = f"difference {record['difference']:.1e}, " if "difference" in record else ""
-    timing = f"first {record['first']:.3g} s, warm {record['warm']}"
-    return apart + (timing if record["agrees"] else "results differ, not timed")
+    if not record["agrees"]:
+        return apart + "results differ, not timed"
+    warm = sorted(record["warm"])
+    spread = f"median {median(warm):.4g} s of {len(warm)} from {warm[0]:.4g} to {warm[-1]:.4g}"
+    return apart + f"first {record['first']:.3g} s, " + spread
 
 
 def write(name: str, record: dict, folder: Path) -> None:
@@ -82,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", choices=["all", *ROWS, *LIMITS], metavar="ROW")
     parser.add_argument("--peers", help="comma-separated; all of the row by default")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7, help="turns of every fitter")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the row's size")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()

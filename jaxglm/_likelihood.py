@@ -5,19 +5,19 @@ All elementwise, in any float dtype, with finite derivatives where the value is 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import reduce
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 
 from jaxglm._logarithm import log, log1p_known, log_ratio
 from jaxglm._loggamma import (
-    STIRLING,
+    HALF_LOG_TWO_PI,
     log1p_excess,
     partial_slope,
+    stirling_from_one,
     stirling_remainder,
     with_slopes,
 )
@@ -31,19 +31,47 @@ _LOG_GAMMA_PAIR += (7.5189818539224388047e-5, 3.007396681671843484e-5, 1.2150812
 _LOG_GAMMA_PAIR += (4.9502894688591871688e-6, 2.030881826005092773e-6, 8.381407907677327395e-7)
 _LOG_GAMMA_PAIR += (3.4767308025438212174e-7, 1.4486376294186271336e-7)
 
+# The Poisson probability's logarithm of k at mean k; nobody asks for that of 0.
+_COUNTS = np.arange(1.0, 256.0)
+_PEAKS = np.append(0.0, -0.5 * np.log(2.0 * np.pi * _COUNTS) - stirling_from_one(_COUNTS))
+
 
 def _peak_by_stirling(y: Array) -> Array:
     return -0.5 * log(2.0 * np.pi * y) - stirling_remainder(y)
 
 
 def _peak_value(y: Array) -> Array:
-    """By Stirling's formula for (y + 10)!, whose last ten factors are taken away: two logarithms
-    and three divisions, however small y."""
-    u = 1.0 / (y + 10.0)
-    factors = reduce(lambda product, k: product * (1.0 - k * u), range(2, 10), 1.0 - u)
-    level = 0.5 * log(factors * factors * u / (2.0 * np.pi))
-    remainder = u * polynomial(STIRLING, u * u)
-    return (y * log1p_known(-10.0 * u, y * u) + 10.0) + (level - remainder)
+    if y.dtype != np.float64:
+        return _peak_by_logarithms(y)
+    return jax.lax.platform_dependent(y, cpu=_peak_of_counts, default=_peak_by_logarithms)
+
+
+def _peak_by_logarithms(y: Array) -> Array:
+    """By Stirling's formula for Gamma(y + 1): two logarithms, however small y."""
+    u = 1.0 / (y + 1.0)
+    level = 0.5 * log(u / (2.0 * np.pi)) - stirling_from_one(y + 1.0)
+    return (y * log1p_known(-u, y * u) + 1.0) + level
+
+
+@custom_vmap
+def _peak_of_counts(y: Array) -> Array:
+    """Counts below 256 are looked up; where all of a batch are, there is no logarithm."""
+    tabled = (y < len(_PEAKS)) & (y == jnp.floor(y))
+    # The last bits of 2^52 + k are k.
+    bits = jax.lax.bitcast_convert_type(jnp.where(tabled, y, 1.0) + 2.0**52, jnp.int64)
+    found = jnp.asarray(_PEAKS).at[bits & (len(_PEAKS) - 1)].get(mode="promise_in_bounds")
+    return jax.lax.cond(
+        jnp.all(tabled),
+        lambda y: found,
+        lambda y: jnp.where(tabled, found, _peak_by_logarithms(y)),
+        y,
+    )
+
+
+@_peak_of_counts.def_vmap
+def _peak_of_counts_rule(size: int, batched: list[bool], y: Array) -> tuple[Array, bool]:
+    # Elementwise, so that a batch is one more array; the branch is all lanes' together.
+    return _peak_of_counts(y), True
 
 
 # Its slope would lose digits of large y in the value's terms, each of the size of 1.
@@ -91,7 +119,7 @@ def xlog_ratio(y: Array, mu: Array, log_mu: Array, edge: Array) -> Array:
 def log_factorial(y: Array) -> Array:
     """log Gamma(y + 1) for y >= 0, by Stirling's formula: a few logarithms, where JAX pays more."""
     z = y + 1.0
-    return (z - 0.5) * log(z) - z + 0.5 * math.log(2.0 * math.pi) + stirling_remainder(z)
+    return (z - 0.5) * log(z) - z + HALF_LOG_TWO_PI + stirling_from_one(z)
 
 
 def log1p_ratio(alpha: ArrayLike, u: Array) -> Array:

@@ -15,6 +15,7 @@ from jaxglm._loggamma import (
     align,
     deviance_term,
     partial_slope,
+    stirling_from_one,
     stirling_remainder,
     with_slopes,
 )
@@ -335,7 +336,7 @@ def _log_jump_sum_value(rate: Array, shape: Array) -> Array:
     first = jnp.maximum(1, jnp.round(centre / stride) - _TWEEDIE_TERMS // 2)
 
     def log_term(j: Array) -> Array:
-        remainders = stirling_remainder(j) + stirling_remainder(shape * j)
+        remainders = stirling_from_one(j) + stirling_remainder(shape * j)
         return -(1 + shape) * deviance_term(j, rate) - remainders
 
     top = jax.lax.stop_gradient(log_term(jnp.maximum(1, jnp.round(centre))))

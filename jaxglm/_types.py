@@ -139,8 +139,8 @@ def elementwise_derivative(fn: Any, x: Array) -> Array:
 
 
 def polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    """sum_k c_k x^k, lowest power first."""
-    return reduce(lambda total, c: total * x + c, reversed(coefficients), jnp.zeros_like(x))
+    """sum_k c_k x^k, lowest power first, of two coefficients or more."""
+    return reduce(lambda total, c: total * x + c, reversed(coefficients[:-1]), coefficients[-1])
 
 
 def safe_where(condition: Array, fn: Any, x: Array, safe: float, otherwise: Any) -> Array:

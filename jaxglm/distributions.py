@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._loggamma import deviance_term, stirling_remainder
+from jaxglm._loggamma import deviance_term, stirling_from_one
 from jaxglm._special import _beta_tails, _gamma_tails, log_normal_cdf, normal_cdf, normal_sf
 from jaxglm._types import Array
 from jaxglm.families import (
@@ -133,7 +133,7 @@ def _compound(y: Array, mean: Mean, phi: Array, p: Array) -> tuple[Tails, Tails]
 
     def add(total: Tails, k: Array) -> tuple[Tails, None]:
         j = first + k * stride
-        density = jnp.exp(-deviance_term(j, rate) - stirling_remainder(j))
+        density = jnp.exp(-deviance_term(j, rate) - stirling_from_one(j))
         mass = stride * density / jnp.sqrt(2.0 * np.pi * j)
         lower, upper = _gamma_tails(x, j * shape)
         return Tails(total.lower + mass * lower, total.upper + mass * upper), None

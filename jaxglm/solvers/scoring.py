@@ -211,17 +211,18 @@ def _starting_points(problem: Problem, start: Start) -> tuple[Array, Array]:
     level = family.link.g(mean)
     level = jnp.where(jnp.isfinite(level), level, 0.0)
     eta = family.link.g(mu)
-    eta = jnp.where(jnp.isfinite(eta), eta, level)
+    reached = jnp.isfinite(eta)
+    eta, mu = jnp.where(reached, eta, level), jnp.where(reached, mu, mean)
 
-    def work(_: Array, at: tuple[Rows, Array]) -> tuple[Array, Array, Array]:
-        rows, eta = at
-        mean, slope, ratio = mean_and_slope(family, eta)
+    def work(_: Array, at: tuple[Rows, Array, Array]) -> tuple[Array, Array, Array]:
+        rows, mu, eta = at
+        slope, ratio = _slope_at(family, mu, eta)
         w = rows.weigh(weight_of(family, slope, ratio))
         shift = eta if rows.offset is None else eta - rows.offset
-        return w * shift + rows.weigh((rows.y - mean.mu) * ratio), w, jnp.zeros((), w.dtype)
+        return w * shift + rows.weigh((rows.y - mu) * ratio), w, jnp.zeros((), w.dtype)
 
     origin = jnp.zeros(problem.design.shape[1], problem.design.dtype)
-    wz, information, _ = sweep(problem.design, origin, (rows, eta), work)
+    wz, information, _ = sweep(problem.design, origin, (rows, mu, eta), work)
     if problem.penalty is not None:
         information = information + problem.penalty.matrix(origin.shape[0], origin.dtype)
     inverse = inverse_pd(information)
@@ -244,6 +245,14 @@ def _step_from(problem: Problem, near: Array) -> tuple[Array, Array]:
     beta = jnp.pad(near, (0, problem.design.shape[1] - near.shape[0]))
     solve = partial(highest, inverse_pd(now.information))
     return beta, beta + _two_steps(problem, beta, now.score, solve)[0]
+
+
+def _slope_at(family: Family, mu: Array, eta: Array) -> tuple[Array, Array]:
+    """d mu/d eta and (d mu/d eta)/V at means with their eta; V tells both for a canonical link."""
+    if not family.is_canonical:
+        return mean_and_slope(family, eta)[1:]
+    ratio = jnp.full_like(mu, family.canonical_ratio)
+    return ratio * family.variance(mu), ratio
 
 
 def _starting_means(family: Family, rows: Rows) -> tuple[Array, Array]:

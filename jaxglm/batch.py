@@ -35,6 +35,7 @@ from jaxglm.lane_arguments import (
     as_arrays,
     as_dtype,
     as_precision,
+    corrected,
     design_shape,
     dtype_of,
     fill_rows,
@@ -138,6 +139,11 @@ def fit_many(
             if chunk_size is None and plain and jax.default_backend() == "cpu":
                 chunk *= TRACED_CHUNKS
             return _map_lanes(plan, solver, leaves, even_share(lanes, chunk))
+        fits = _drive(plan, solver, leaves, lanes, devices, progress)
+        other = corrected(inputs, family, fits)
+        if other is None:
+            return fits
+        plan = plan._replace(treedef=jax.tree.structure(other))
         return _drive(plan, solver, leaves, lanes, devices, progress)
 
 

@@ -13,11 +13,13 @@ import numpy as np
 from jaxglm.designs import Augmented, Dense, Design, OneWay
 from jaxglm.dispersion import Dispersion, as_dispersion
 from jaxglm.families import Family
-from jaxglm.fit import as_model_family, as_penalty, to_host
+from jaxglm.fit import Fit, Status, as_model_family, as_penalty, to_host
 from jaxglm.penalties import Penalty
 from jaxglm.solvers.base import Near
 
 ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
+# Elements by which a batch's responses are judged.
+FEW = 2**15
 
 
 class Inputs(NamedTuple):
@@ -39,6 +41,7 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
     """All leaves as arrays, on the host where they came from it.
 
     There data keep their own dtype, and widen group by group: genotypes may be small integers.
+    Whether responses are all 0 or 1 is judged by the first lanes; see `corrected`.
     """
     convert = partial(as_dtype, dtype)
 
@@ -57,7 +60,7 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
     family = as_model_family(inputs.family)
     rows = {name: array(name) for name in ("y", *ROW_ARGUMENTS, "start")}
     bare = family.counts_trials and rows["n_trials"] is None
-    if host and bare and _is_binary(rows["y"], design_shape(X)[0]):
+    if host and bare and _is_binary(_first_lanes(rows["y"]), design_shape(X)[0]):
         family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
     return Inputs(
         X=X,
@@ -99,21 +102,34 @@ def _where_it_is(value: Any) -> Any:
     return np.asarray(value) if on_host else value
 
 
+def corrected(inputs: Inputs, given: Family, fits: Fit) -> Inputs | None:
+    """The inputs without a wrong judgement of `as_arrays`: that responses are all 0 or 1.
+
+    Where they were not, lanes are invalid; to look at all of them beforehand would take a twelfth
+    of a batch's time.
+    """
+    family = inputs.family
+    judged = family.counts_trials and family.binary and not as_model_family(given).binary  # type: ignore
+    if not judged or not (np.asarray(fits.status) == int(Status.invalid_data)).any():
+        return None
+    if _is_binary(inputs.y, design_shape(inputs.X)[0]):
+        return None
+    return inputs._replace(family=dataclasses.replace(family, binary=False))  # type: ignore
+
+
+def _first_lanes(y: Any) -> Any:
+    return y[: FEW // y.shape[-1] + 1] if y.ndim > 1 else y
+
+
 def _is_binary(y: Any, n: int) -> bool:
-    """Whether y holds single responses, all 0 or 1, and not (success, failure) counts."""
+    """Whether y holds single responses, all 0, 1 or NaN, and not (success, failure) counts."""
     if np.shape(y)[-1] != n:
         return False
-    if isinstance(y, jax.Array):
-        return bool(jax.jit(_only_0_and_1)(y))
-    lanes = y if np.ndim(y) > 1 else y[None]
-    # Some lanes at a time, so that the comparisons stay in cache.
-    step = 2**15 // n + 1
-    parts = (lanes[k : k + step] for k in range(0, len(lanes), step))
-    return all(bool(_only_0_and_1(v)) for v in parts)
+    return bool(jax.jit(_only_0_and_1)(y) if isinstance(y, jax.Array) else _only_0_and_1(y))
 
 
 def _only_0_and_1(y: Any) -> Any:
-    return ((y == 0) | (y == 1)).all()
+    return ((y == 0) | (y == 1) | (y != y)).all()
 
 
 def find_lanes(inputs: Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:

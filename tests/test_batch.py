@@ -20,6 +20,7 @@ from jaxglm import (
     families,
     fit,
     fit_many,
+    lane_arguments,
     lane_groups,
     links,
     penalties,
@@ -126,6 +127,26 @@ def test_a_bad_lane_leaves_its_neighbours_bit_identical(kind, status):
     assert int(spoilt.status[5]) == status
     assert list(spoilt.failed) == [5]
     assert spoilt.tally() == {"converged": B - 1, status.name: 1}
+
+
+@pytest.mark.parametrize("odd", [0.5, 2.0, np.nan])
+def test_responses_are_judged_by_all_lanes(odd, monkeypatch):
+    # The first lanes hold 0 and 1 alone, a later one does not.
+    monkeypatch.setattr(lane_arguments, "FEW", 4 * N)
+    X, family = make_design(), families.Binomial()
+    y = draw(family, X)
+    y[-2, 3] = odd
+    many = fit_many(X, y, family)
+    assert many.family.binary == np.isnan(odd)
+    assert many.tally() == (
+        {"converged": B} if odd == 0.5 else {"converged": B - 1, "invalid_data": 1}
+    )
+    for lane in (0, B - 2) if odd == 0.5 else (0, B - 1):
+        alone = fit(X, y[lane], family)
+        for name in FIELDS:
+            np.testing.assert_allclose(
+                getattr(many, name)[lane], getattr(alone, name), rtol=1e-10, atol=1e-12
+            )
 
 
 def test_a_singular_or_short_lane_fails_alone():

@@ -10,18 +10,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_batching import custom_vmap
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from jaxglm._logarithm import log, log1p_known, log_ratio
 from jaxglm._loggamma import (
     HALF_LOG_TWO_PI,
     log1p_excess,
-    partial_slope,
     stirling_from_one,
     stirling_remainder,
-    with_slopes,
 )
-from jaxglm._types import Array, ArrayLike, polynomial
+from jaxglm._types import Array, ArrayLike, elementwise_derivative, polynomial
 
 # 2 log Gamma(3/2), then zeta(2k, 3/2) / k; the rest is below 1e-18 for |x| <= 1/2.
 _LOG_GAMMA_PAIR = (-0.24156447527049044469, 0.93480220054467930942, 0.11742425283353643637)
@@ -40,22 +39,18 @@ def _peak_by_stirling(y: Array) -> Array:
     return -0.5 * log(2.0 * np.pi * y) - stirling_remainder(y)
 
 
-def _peak_value(y: Array) -> Array:
-    if y.dtype != np.float64:
-        return _peak_by_logarithms(y)
-    return jax.lax.platform_dependent(y, cpu=_peak_of_counts, default=_peak_by_logarithms)
-
-
 def _peak_by_logarithms(y: Array) -> Array:
     """By Stirling's formula for Gamma(y + 1): two logarithms, however small y."""
-    u = 1.0 / (y + 1.0)
-    level = 0.5 * log(u / (2.0 * np.pi)) - stirling_from_one(y + 1.0)
-    return (y * log1p_known(-u, y * u) + 1.0) + level
+    z = y + 1.0
+    u = 1.0 / z
+    level = HALF_LOG_TWO_PI + 0.5 * log(z) + stirling_from_one(z)
+    return (y * log1p_known(-u, y * u) + 1.0) - level
 
 
-@custom_vmap
 def _peak_of_counts(y: Array) -> Array:
     """Counts below 256 are looked up; where all of a batch are, there is no logarithm."""
+    if y.dtype != np.float64:
+        return _peak_by_logarithms(y)
     tabled = (y < len(_PEAKS)) & (y == jnp.floor(y))
     # The last bits of 2^52 + k are k.
     bits = jax.lax.bitcast_convert_type(jnp.where(tabled, y, 1.0) + 2.0**52, jnp.int64)
@@ -68,19 +63,22 @@ def _peak_of_counts(y: Array) -> Array:
     )
 
 
-@_peak_of_counts.def_vmap
-def _peak_of_counts_rule(size: int, batched: list[bool], y: Array) -> tuple[Array, bool]:
-    # Elementwise, so that a batch is one more array; the branch is all lanes' together.
-    return _peak_of_counts(y), True
-
-
-# Its slope would lose digits of large y in the value's terms, each of the size of 1.
-_peak = with_slopes(_peak_value, lambda i, values, _: partial_slope(_peak_by_stirling, i, values))
+# log f(y; y) of the Poisson for y > 0. A primitive is lowered for a batch as a whole, which can
+# then choose; and its slope is that of Stirling's formula, which keeps the digits of large y.
+_peak_p = Primitive("log_poisson_peak")
+_peak_p.def_impl(jax.jit(_peak_p.bind))
+_peak_p.def_abstract_eval(lambda y: y)
+mlir.register_lowering(_peak_p, mlir.lower_fun(_peak_by_logarithms, multiple_results=False))
+mlir.register_lowering(
+    _peak_p, mlir.lower_fun(_peak_of_counts, multiple_results=False), platform="cpu"
+)
+ad.defjvp(_peak_p, lambda dot, y: dot * elementwise_derivative(_peak_by_stirling, y))
+batching.defvectorized(_peak_p)
 
 
 def log_poisson_peak(y: Array) -> Array:
     """log of the Poisson probability of y at mean y, for any size."""
-    peak = _peak(jnp.where(y > 0, y, 1.0))
+    peak = _peak_p.bind(jnp.where(y > 0, y, 1.0))
     # At 0 its slope less that of y log y, -1 - psi(1), and half of -psi'(1): see `xlogx`.
     return jnp.where(y > 0, peak, -y * (0.42278433509846714 + 0.8224670334241132 * y))
 

@@ -8,8 +8,10 @@ from conftest import reference
 
 from jaxglm import _loggamma as loggamma
 from jaxglm import _special as special
+from jaxglm._likelihood import log_poisson_peak
 
-TABLES = reference("special")["tables"]
+SPECIAL = reference("special")
+TABLES = SPECIAL["tables"]
 INF = np.inf
 
 
@@ -42,7 +44,8 @@ def nb_derivatives(y, alpha):
 
 
 VALUES = [
-    ("stirling_remainder", loggamma.stirling_remainder, 1e-14, 1),
+    ("stirling_remainder", loggamma.stirling_remainder, 2e-15, 0),
+    ("poisson_peak", jax.jit(log_poisson_peak), 2e-15, 1),
     ("nb_peak_excess", loggamma.nb_peak_excess, 1e-13, 1),
     ("nb_derivatives", nb_derivatives, 2e-12, 1),
     ("normal_sf", special.normal_sf, 3e-13, 0),
@@ -64,6 +67,26 @@ def test_values_agree_with_mpmath(name, function, rtol, floor):
     got = function(*table[:-n_results])
     for value, wanted in zip(got if n_results == 2 else [got], table[-n_results:], strict=True):
         assert_close(value, wanted, rtol, floor)
+
+
+def test_stirlings_series_is_the_reference_scripts():
+    np.testing.assert_allclose(loggamma._STIRLING, SPECIAL["stirling_series"], rtol=1e-15)
+
+
+def test_the_peak_of_a_count_depends_on_no_neighbour():
+    counts = np.arange(1.0, 300.0)
+    alone = jax.jit(jax.vmap(log_poisson_peak))(counts[:255])
+    beside = jax.jit(jax.vmap(log_poisson_peak))(np.append(counts, 0.5))
+    np.testing.assert_array_equal(beside[:255], alone)
+
+
+def test_the_peak_has_its_derivatives_inside_a_scan():
+    y = jnp.array([0.0, 2.0, 5.0, 300.0, 0.7])
+    direct = jax.hessian(lambda y: jnp.sum(log_poisson_peak(y)))(y)
+    within = jax.hessian(lambda y: jnp.sum(jax.lax.map(log_poisson_peak, y)))(y)
+    np.testing.assert_allclose(within, direct, rtol=1e-12)
+    # psi'(y + 1) - 1/y, with the sign turned.
+    assert_close(-jnp.diag(direct)[1], np.pi**2 / 6 - 1 - 1 / 4 - 1 / 2, 1e-14)
 
 
 @pytest.mark.parametrize(

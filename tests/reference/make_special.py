@@ -67,6 +67,33 @@ def t_sf(t, df):
     return upper / 2 if t > 0 else (1 + lower) / 2
 
 
+def stirling_remainder(z):
+    z = mp.mpf(z)
+    return mp.loggamma(z) - (z - mp.mpf(1) / 2) * mp.log(z) + z - LN2PI / 2
+
+
+def stirling_series(shift="0.65", degree=17):
+    """Coefficients a_k, a_0 = 1/12, of the remainder over v by powers of v = 1 / (z + shift).
+
+    What is left of it by a_0 is interpolated in Chebyshev's nodes for z >= 1. This shift and degree
+    leave a last coefficient that vanishes nearly, so that derivatives agree as well.
+    """
+    shift, n = mp.mpf(shift), degree + 1
+    width = 1 / (1 + shift)
+    nodes = [width * (1 + mp.cos(mp.pi * (k + mp.mpf(1) / 2) / n)) / 2 for k in range(n)]
+    rest = [(stirling_remainder(1 / v - shift) / v - mp.mpf(1) / 12) / v for v in nodes]
+    powers = mp.matrix(n, n)
+    for i, v in enumerate(nodes):
+        for j in range(n):
+            powers[i, j] = v**j
+    return [1 / 12, *[float(a) for a in mp.lu_solve(powers, mp.matrix(rest))]]
+
+
+def poisson_peak(y):
+    y = mp.mpf(y)
+    return y * mp.log(y) - y - mp.loggamma(y + 1) if y > 0 else mp.mpf(0)
+
+
 def nb_peak_excess(y, alpha):
     """log f(y; y, alpha) of the negative binomial less that of the Poisson."""
     if alpha == 0:
@@ -152,8 +179,12 @@ def main():
     )
     tables = {
         "stirling_remainder": tabulate(
-            lambda z: mp.loggamma(z) - (mp.mpf(z) - 0.5) * mp.log(z) + mp.mpf(z) - LN2PI / 2,
+            stirling_remainder,
             [[z] for z in (1e-8, 1e-3, 0.2, 0.5, 1, 2, 5.5, 7.99, 8, 12, 100, 1e6)],
+        ),
+        "poisson_peak": tabulate(
+            poisson_peak,
+            [[y] for y in (0, 1, 2, 9, 254, 255, 256, 300, 1e6, 1e12, 1e-8, 0.3, 0.99, 7.5, 255.5)],
         ),
         "nb_peak_excess": tabulate(nb_peak_excess, product(nb_y, nb_alpha)),
         "nb_derivatives": tabulate(
@@ -183,6 +214,7 @@ def main():
         ),
     }
     out = {"made_by": "make_special.py", "mpmath": mp.__version__, "tables": tables}
+    out |= {"stirling_series": stirling_series()}
     Path(__file__).with_name("special.json").write_text(
         json.dumps(out, indent=None).replace("]], ", "]],\n") + "\n"
     )

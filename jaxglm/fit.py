@@ -211,15 +211,15 @@ def _clean_rows(
         usable = usable & jnp.isfinite(offset)
     wrong = wrong | (present & (spoiled | ~usable))
     # Counted: a CPU adds numbers faster than it looks through booleans.
-    invalid = (row_sum(wrong.astype(y.dtype)) > 0) | ~jnp.any(present) | ~family.parameters_valid()
+    counted = row_sum(wrong.astype(y.dtype)) > 0
+    invalid = keep(counted | ~jnp.any(present) | ~family.parameters_valid())
     # What is replaced has no slope; an invalid fit's must be NaN, not 0.
     y = guard(y, ~invalid)
     if offset is not None:
         offset = jnp.where(present & usable, guard(offset, ~invalid), 0.0)
     rest = _resting_mean(family)
-    keep = present & family.in_support(y)
     rows = Rows(
-        y=jnp.where(keep, y, rest),
+        y=jnp.where(present & family.in_support(y), y, rest),
         offset=offset,
         var_weights=arrays["var_weights"],
         freq_weights=arrays["freq_weights"],

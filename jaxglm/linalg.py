@@ -130,15 +130,16 @@ def _swept(a: Array) -> Array:
     tolerance = _pivot_tolerance(p, a.dtype)
     diagonal = jnp.stack([a[j, j] for j in range(p)])
 
-    def sweep(j: Array, m: Array) -> Array:
+    def sweep(at: tuple[Array, Array]) -> tuple[Array, Array]:
+        j, m = at
         here = jnp.arange(p) == j
         pivot = m[j, j]
         pivot = jnp.where(pivot > tolerance * diagonal[j], pivot, jnp.nan)
         row = jnp.where(here[:, None], 1.0, m[j]) / pivot[None]
         rest = jnp.where(here[None, :, None], 0.0, m) - m[:, j][:, None] * row[None]
-        return jnp.where(here[:, None, None], row[None], rest)
+        return j + 1, jnp.where(here[:, None, None], row[None], rest)
 
-    return jax.lax.fori_loop(0, p, sweep, a)
+    return jax.lax.while_loop(lambda at: at[0] < p, sweep, (jnp.int32(0), a))[1]
 
 
 class PivotedQR(NamedTuple):

@@ -70,15 +70,13 @@ class Interval:
 
     def contains(self, x: Array) -> Array:
         """Elementwise, whether x is a finite number inside; NaN and infinities are not."""
-        above = x >= self.low if self.low_inclusive else x > self.low
-        below = x <= self.high if self.high_inclusive else x < self.high
-        return above & below & jnp.isfinite(x)
+        above = x >= self.low if self.low_inclusive and self.low > -np.inf else x > self.low
+        below = x <= self.high if self.high_inclusive and self.high < np.inf else x < self.high
+        return above & below
 
     def holds(self, x: float) -> bool:
         """`contains`, for a plain number."""
-        above = x >= self.low if self.low_inclusive else x > self.low
-        below = x <= self.high if self.high_inclusive else x < self.high
-        return bool(above and below and np.isfinite(x))
+        return bool(self.contains(x))  # type: ignore[arg-type]
 
     def covers(self, other: Interval) -> bool:
         """Whether the interior of `other` lies inside this interval."""

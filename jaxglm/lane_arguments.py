@@ -18,7 +18,7 @@ from jaxglm.penalties import Penalty
 from jaxglm.solvers.base import Near
 
 ROW_ARGUMENTS = ("offset", "var_weights", "freq_weights", "n_trials")
-# Elements by which a batch's responses are judged.
+# Elements by which a batch's responses are judged, and that are looked at at a time.
 FEW = 2**15
 
 
@@ -125,7 +125,13 @@ def _is_binary(y: Any, n: int) -> bool:
     """Whether y holds single responses, all 0, 1 or NaN, and not (success, failure) counts."""
     if np.shape(y)[-1] != n:
         return False
-    return bool(jax.jit(_only_0_and_1)(y) if isinstance(y, jax.Array) else _only_0_and_1(y))
+    if isinstance(y, jax.Array):
+        return bool(jax.jit(_only_0_and_1)(y))
+    lanes = y if np.ndim(y) > 1 else y[None]
+    # Some lanes at a time, so that the comparisons stay in cache.
+    step = FEW // n + 1
+    parts = (lanes[k : k + step] for k in range(0, len(lanes), step))
+    return all(bool(_only_0_and_1(v)) for v in parts)
 
 
 def _only_0_and_1(y: Any) -> Any:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 
 from jaxglm._types import Array
 
@@ -66,31 +68,35 @@ def _solve_pd_rule(size: int, batched: list[bool], matrix: Array, vector: Array)
     return jnp.sum(inverse * vector.T[None], axis=1).T, True
 
 
-@jax.custom_jvp
 def inverse_pd(matrix: Array) -> Array:
     """A^-1 for symmetric positive definite A (p, p); all NaN if A is not, to rounding."""
-    return _inverse_pd(matrix)
+    return _inverse_p.bind(matrix)
 
 
-@inverse_pd.defjvp
-def _inverse_pd_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    inverse = inverse_pd(primals[0])
-    # d A^-1 = -A^-1 dA A^-1
-    return inverse, -inverse @ tangents[0] @ inverse
+def _inverses(matrices: Array) -> Array:
+    """The inverses of matrices (..., p, p)."""
+    p = matrices.shape[-1]
+    each = matrices.reshape(-1, p, p)
+    if p <= SWEPT_ORDER:
+        found = _symmetric(jnp.moveaxis(_swept(jnp.moveaxis(each, 0, -1)), -1, 0))
+    else:
+        found = jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(each)
+    return found.reshape(matrices.shape)
 
 
-@custom_vmap
-def _inverse_pd(matrix: Array) -> Array:
-    if matrix.shape[-1] <= SWEPT_ORDER:
-        return _symmetric(_swept(matrix[:, :, None])[:, :, 0])
-    return _inverse_from_cholesky(_checked_cholesky(matrix))
+def _map_inverse(operands: Any, dims: Any) -> tuple[Array, int]:
+    return _inverse_p.bind(jnp.moveaxis(operands[0], dims[0], 0)), 0
 
 
-@_inverse_pd.def_vmap
-def _inverse_pd_rule(size: int, batched: list[bool], matrix: Array) -> Any:
-    if matrix.shape[-1] > SWEPT_ORDER:
-        return jax.vmap(lambda m: _inverse_from_cholesky(_checked_cholesky(m)))(matrix), True
-    return _symmetric(jnp.moveaxis(_swept(jnp.moveaxis(matrix, 0, -1)), -1, 0)), True
+# A primitive: inside a scan JAX (0.10) forgets a `custom_jvp` in second derivatives, and what the
+# sweeps loop over would be kept for them.
+_inverse_p = Primitive("inverse_pd")
+_inverse_p.def_impl(jax.jit(_inverse_p.bind))
+_inverse_p.def_abstract_eval(lambda matrix: matrix)
+mlir.register_lowering(_inverse_p, mlir.lower_fun(_inverses, multiple_results=False))
+# d A^-1 = -A^-1 dA A^-1
+ad.defjvp2(_inverse_p, lambda dot, inverse, _: -highest(highest(inverse, dot), inverse))
+batching.primitive_batchers[_inverse_p] = _map_inverse
 
 
 def _symmetric(matrix: Array) -> Array:

@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="+", choices=["all", *ROWS, *LIMITS], metavar="ROW")
     parser.add_argument("--peers", help="comma-separated; all of the row by default")
-    parser.add_argument("--repeats", type=int, default=7, help="turns of every fitter")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of every fitter")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the row's size")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()

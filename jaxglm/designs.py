@@ -88,6 +88,7 @@ class Dense(Design):
     """X as an array (n, p)."""
 
     X: Array
+    block_rows: int = static(default=BLOCK_ROWS)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,10 +97,6 @@ class Dense(Design):
     @property
     def dtype(self) -> Any:
         return self.X.dtype
-
-    @property
-    def block_rows(self) -> int:
-        return BLOCK_ROWS
 
     def spoiled(self) -> Array:
         return _spoiled(self.X)
@@ -449,13 +446,14 @@ def sweep(design: Design, beta: Array, rows: Any, work: Callable[[Array, Any], A
     """Sums over the rows, in one pass: X's, X'WX and the totals of further row quantities.
 
     `work(eta_without_offset, rows)` returns (s, w, totals) for the rows it is given, with s and
-    w (m,) and totals a pytree of scalars. Long designs go block by block, so that no (n, p)
-    intermediate is written to memory; everything is a sum over rows, so they may be sharded.
+    w (m,), w None for no X'WX, and totals a pytree of scalars. Long designs go block by block, so
+    that no (n, p) intermediate is written to memory; everything is a sum over rows, so they may be
+    sharded.
     """
 
     def part(design: Design, rows: Any) -> Any:
         s, w, totals = work(design.predictor(beta), rows)
-        return design.score(s), design.gram(w), totals
+        return design.score(s), None if w is None else design.gram(w), totals
 
     n, size = design.shape[0], design.block_rows
     if n <= 2 * size:
@@ -470,7 +468,11 @@ def sweep(design: Design, beta: Array, rows: Any, work: Callable[[Array, Any], A
     def add(i: Array, total: Any) -> Any:
         return jax.tree.map(jnp.add, total, take(i * size, size))
 
-    rest = n % size
-    whole = n // size
-    first = take(jnp.asarray((whole - 1) * size), size + rest)
-    return jax.lax.fori_loop(0, whole - 1, add, first)
+    whole, rest = divmod(n, size)
+    if rest == 0:
+        # The work compiled once, for the loop alone.
+        shapes = jax.eval_shape(lambda: take(jnp.asarray(0), size))
+        first = jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), shapes)
+    else:
+        first = take(jnp.asarray(whole * size), rest)
+    return jax.lax.fori_loop(0, whole, add, first)

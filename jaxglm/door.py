@@ -34,7 +34,7 @@ from jaxglm.arguments import (
 from jaxglm.covariance import likelihood_scale
 from jaxglm.edges import follow_to_edge
 from jaxglm.families import Family
-from jaxglm.fit import prepare, solve_prepared
+from jaxglm.fit import prepare, solve_by_all_cores
 from jaxglm.frames import DomainWarning, FitWarning, Frame, RowSource, float64, read_frame
 from jaxglm.joint import parameter_se
 from jaxglm.lane_arguments import common_length
@@ -306,7 +306,7 @@ class GLM:
         """The results of the fit, from where `begin` ends; warns unless it converged."""
         start = checked_start(start, len(self.exog_names))
         start = None if start is None else jnp.asarray(working.inner(start))
-        solve = partial(solve_prepared, working.problem, jnp.asarray(False))
+        solve = partial(solve_by_all_cores, working.problem, jnp.asarray(False))
         if begin is not None:
             start = solve(start, working.dispersion, begin).params
         fitted = solve(start, working.dispersion, solver)

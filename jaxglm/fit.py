@@ -23,11 +23,12 @@ from jaxglm.designs import Design, as_design, widest_row
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate
 from jaxglm.families import Family, Gaussian
 from jaxglm.implicit import guard, keep
-from jaxglm.joint import joint_solve
+from jaxglm.joint import Solution, joint_solve
 from jaxglm.linalg import highest, inverse_pd, row_sum
 from jaxglm.links import Identity
-from jaxglm.model import Problem, Rows, faint_weight, loglike, totals
+from jaxglm.model import Problem, Rows, Totals, faint_weight, loglike, totals
 from jaxglm.penalties import Penalty, Ridge
+from jaxglm.shares import shares_of, solve_by_shares
 from jaxglm.solvers import IRLS, Solver, Status
 from jaxglm.solvers.base import as_status, require_solver, tally
 
@@ -140,7 +141,7 @@ def fit(
     dispersion = as_dispersion(scale, dtype)
     if dispersion.value is not None:
         _require_shape("scale", dispersion.value, ())
-    return solve_prepared(problem, invalid, start, dispersion, require_solver(solver))
+    return solve_by_all_cores(problem, invalid, start, dispersion, require_solver(solver))
 
 
 def prepare(
@@ -230,6 +231,17 @@ def _clean_rows(
     return rows, invalid
 
 
+def solve_by_all_cores(
+    problem: Problem, invalid: Array, start: Array | None, dispersion: Dispersion, solver: Solver
+) -> Fit:
+    """`solve_prepared`, of very many rows on a CPU with a share of them to every core."""
+    shares = shares_of(problem, invalid, solver) if start is None else None
+    found = None if shares is None else solve_by_shares(solver, problem, shares)
+    if found is None:
+        return solve_prepared(problem, invalid, start, dispersion, solver)
+    return _finish(problem, invalid, dispersion, None, True, True, *found)
+
+
 @partial(jax.jit, static_argnames=("cov", "likelihood"))
 def solve_prepared(
     problem: Problem,
@@ -269,10 +281,24 @@ def _solved(
     likelihood: bool,
 ) -> Fit:
     solution = joint_solve(solver, problem, start, dispersion, limit)
+    sums = totals(dataclasses.replace(problem, family=solution.family), solution.beta)
+    return _finished(problem, invalid, dispersion, limit, cov, likelihood, solution, sums)
+
+
+def _finished(
+    problem: Problem,
+    invalid: Array,
+    dispersion: Dispersion,
+    limit: Array | None,
+    cov: bool,
+    likelihood: bool,
+    solution: Solution,
+    sums: Totals,
+) -> Fit:
+    """The fit of a solution, from the sums over the rows at it."""
     estimated = problem.family.is_estimated
     beta, family, status = solution.beta, solution.family, solution.status
-    problem = Problem(problem.design, problem.rows, family, problem.penalty)
-    sums = totals(problem, beta)
+    problem = dataclasses.replace(problem, family=family)
     unscaled = inverse_pd(sums.information)
     n = problem.rows.total_frequency
     df_resid = n - beta.shape[0]
@@ -311,6 +337,9 @@ def _solved(
         family=family,
     )
     return _guarded(_blank(result, keep(void)), keep(settled))
+
+
+_finish = jax.jit(_finished, static_argnames=("cov", "likelihood"))
 
 
 def _blank(result: Fit, void: Array) -> Fit:

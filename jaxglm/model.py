@@ -94,7 +94,7 @@ class Evaluation(NamedTuple):
     """The model at one beta: what a solver needs to judge it and to step on."""
 
     score: Array  # U (p,)
-    information: Array  # H (p, p)
+    information: Array  # H (p, p), or 0 where the solver does not ask
     deviance: Array  # D + beta'P beta, or 0 where the solver does not ask
     pearson: Array  # sum a (y - mu)^2 / V, or 0 where phi is 1
     invalid: Array  # number of rows whose mean lies outside the mean space
@@ -160,36 +160,46 @@ def count_invalid(family: Family, eta: Array) -> Array:
 
 
 def evaluate(
-    problem: Problem, beta: Array, *, observed: Array | bool, needs_deviance: bool
+    problem: Problem,
+    beta: Array,
+    *,
+    observed: Array | bool,
+    needs_deviance: bool,
+    needs_information: bool = True,
 ) -> Evaluation:
     """U, H and the sums that judge beta, in one pass over the rows.
 
-    `observed` chooses the weights of H, and may be a traced boolean; the deviance costs
-    logarithms and is left out (0) unless asked for.
+    `observed` chooses the weights of H, and may be a traced boolean; the deviance, which costs
+    logarithms, and H, which costs most, are left out (0) unless asked for.
     """
-    family = problem.family
+    family, p = problem.family, beta.shape[0]
 
-    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+    def weight(eta: Array, rows: Rows, slope: Array, ratio: Array) -> Array:
+        w = rows.weigh(weight_of(family, slope, ratio))
+        if observed is False or family.is_canonical:
+            return w
+        curvature = rows.weigh(observed_weight(family, rows.y, eta))
+        return curvature if observed is True else jnp.where(observed, curvature, w)
+
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array | None, tuple[Array, Array, Array]]:
         eta = _untiled(rows.eta(xb))
         mean, slope, ratio = mean_and_slope(family, eta)
         s = _untiled(rows.weigh(family.eta_score_at(rows.y, mean, slope, ratio)))
-        w = rows.weigh(weight_of(family, slope, ratio))
-        if observed is not False and not family.is_canonical:
-            curvature = rows.weigh(observed_weight(family, rows.y, eta))
-            w = curvature if observed is True else jnp.where(observed, curvature, w)
+        w = weight(eta, rows, slope, ratio) if needs_information else None
         invalid = count_invalid(family, eta)
         deviance = _deviance(family, rows, mean) if needs_deviance else jnp.zeros((), eta.dtype)
         pearson = jnp.zeros((), eta.dtype) if family.fixed_scale else _pearson(family, rows, mean)
         return s, w, (deviance, pearson, invalid)
 
-    s, w, (deviance, pearson, invalid) = sweep(problem.design, beta, problem.rows, work)
+    s, H, (deviance, pearson, invalid) = sweep(problem.design, beta, problem.rows, work)
+    H = H if needs_information else jnp.zeros((p, p), beta.dtype)
     if problem.penalty is None:
-        return Evaluation(s, w, deviance, pearson, invalid)
-    matrix = problem.penalty.matrix(beta.shape[0], beta.dtype)
+        return Evaluation(s, H, deviance, pearson, invalid)
+    matrix = problem.penalty.matrix(p, beta.dtype)
     pull = highest(matrix, beta)
     if problem.penalty.adjusts:
         s = s + _adjustment(problem, beta)
-    return Evaluation(s - pull, w + matrix, deviance + beta @ pull, pearson, invalid)
+    return Evaluation(s - pull, H + matrix, deviance + beta @ pull, pearson, invalid)
 
 
 def _untiled(v: Array) -> Array:

@@ -39,6 +39,7 @@ FLOORS = [
     ("implicit",),
     ("dispersion",),
     ("joint", "powers", "centring"),
+    ("shares",),
     ("fit",),
     (
         "lane_arguments",

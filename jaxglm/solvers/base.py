@@ -177,13 +177,9 @@ def _first_state(solver: Solver, problem: Problem, start: Start) -> Any:
     At the sample's maximum full passes are left that a Newton step from a few standard errors
     takes. Where the sample has none, a rare level being absent, the family's start serves.
     """
-    n, p = problem.design.shape
-    size = n // (THINNING + 1)
-    if start is not None or n < LONG or size < 64 * p:
+    if start is not None or not is_long(problem):
         return solver.init(problem, start)
-    # No whole number of rows apart, so that no period of theirs leaves out the same ones.
-    count = jnp.arange(size)
-    sample = solve(solver, _rows_of(problem, THINNING * count + 3 * count // 17), None)
+    sample = solve_sample(solver, problem)
     return jax.lax.cond(
         sample.status == int(Status.converged),
         lambda: solver.init(problem, Near(sample.beta)),
@@ -191,9 +187,23 @@ def _first_state(solver: Solver, problem: Problem, start: Start) -> Any:
     )
 
 
-def _rows_of(problem: Problem, chosen: Array) -> Problem:
+def is_long(problem: Problem) -> bool:
+    """Whether a sample of the rows gives the start."""
+    n, p = problem.design.shape
+    return n >= LONG and n // (THINNING + 1) >= 64 * p
+
+
+def solve_sample(solver: Solver, problem: Problem) -> State:
+    """The fit of every seventeenth row, or so."""
+    size, block = problem.design.shape[0] // (THINNING + 1), problem.design.block_rows
+    # Whole blocks, which are compiled once.
+    size = size - size % block if size > 2 * block else size
+    # No whole number of rows apart, so that no period of theirs leaves out the same ones.
+    count = jnp.arange(size)
+    chosen = THINNING * count + 3 * count // 17
     rows = jax.tree.map(lambda v: v[chosen] if v.ndim else v, problem.rows)
-    return dataclasses.replace(problem, design=problem.design.take(chosen), rows=rows)
+    sample = dataclasses.replace(problem, design=problem.design.take(chosen), rows=rows)
+    return solve(solver, sample, None)
 
 
 def _within(limit: Array | None, n_iter: Array) -> Array | bool:

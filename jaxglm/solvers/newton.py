@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from jaxglm._types import record, static
-from jaxglm.model import Problem
+from jaxglm.model import Problem, evaluate
 from jaxglm.solvers.base import Solver, Start, check_controls, decrement_tolerance
-from jaxglm.solvers.scoring import ScoringState, scoring_step, start_state
+from jaxglm.solvers.scoring import Evaluate, ScoringState, scoring_step, start_state
 
 
 @record
@@ -28,11 +28,20 @@ class Newton(Solver):
     def polish(self) -> None:
         """None: every step is Newton's."""
 
-    def init(self, problem: Problem, start: Start) -> ScoringState:
+    def init(self, problem: Problem, start: Start, evaluate: Evaluate = evaluate) -> ScoringState:
         """The first candidate is one scoring step from the family's starting means."""
-        return start_state(problem, start, observed=True)
+        return start_state(problem, start, True, evaluate)
 
-    def step(self, problem: Problem, state: ScoringState) -> ScoringState:
+    def step(
+        self, problem: Problem, state: ScoringState, evaluate: Evaluate = evaluate
+    ) -> ScoringState:
         """One pass over the data."""
         tol = decrement_tolerance(self.tol, problem.design.dtype)
-        return scoring_step(problem, state, tol=tol, max_steps=self.max_steps, newton=True)
+        return scoring_step(
+            problem,
+            state,
+            tol=tol,
+            max_steps=self.max_steps,
+            newton=True,
+            evaluate=evaluate,
+        )

@@ -34,6 +34,9 @@ from jaxglm.model import (
 )
 from jaxglm.solvers.base import RUNNING, Near, Start, Status, as_status, decide
 
+# `model.evaluate`, or what answers in its place.
+Evaluate = Callable[..., Evaluation]
+
 MAX_HALVINGS = 30
 # Columns from which on the information is what a pass costs.
 MANY = 8
@@ -60,10 +63,12 @@ class ScoringState:
     status: Array
 
 
-def start_state(problem: Problem, start: Start, observed: bool) -> ScoringState:
+def start_state(
+    problem: Problem, start: Start, observed: bool, evaluate: Evaluate = evaluate
+) -> ScoringState:
     """The state whose first candidate is `start`, or one scoring step from one that is near, or
     from the family's means."""
-    anchor, target = _starting_points(problem, start)
+    anchor, target = _starting_points(problem, start, evaluate)
     dtype = target.dtype
     singular = ~jnp.all(jnp.isfinite(target))
     return ScoringState(
@@ -88,7 +93,13 @@ def _slopes_suffice(problem: Problem, start: Start) -> bool:
 
 
 def scoring_step(
-    problem: Problem, state: ScoringState, *, tol: float, max_steps: int, newton: bool
+    problem: Problem,
+    state: ScoringState,
+    *,
+    tol: float,
+    max_steps: int,
+    newton: bool,
+    evaluate: Evaluate = evaluate,
 ) -> ScoringState:
     """One pass over the data: judge the candidate, then step on or halve.
 
@@ -104,7 +115,7 @@ def scoring_step(
     by_deviance = state.deviance is not None
     now = evaluate(problem, candidate, observed=observed, needs_deviance=by_deviance)
     valid = (now.invalid == 0) & jnp.all(jnp.isfinite(now.score)) & jnp.isfinite(now.deviance)
-    whole, decrement, left = steps_from(problem, candidate, now)
+    whole, decrement, left = steps_from(problem, candidate, now, evaluate)
     phi = 1.0 if family.fixed_scale else now.pearson / problem.design.shape[0]
     factored = jnp.isfinite(decrement) & (decrement >= 0)
     # A step after which the information has vanished went too far, unless it was never there.
@@ -155,21 +166,27 @@ def scoring_step(
     )
 
 
-def steps_from(problem: Problem, beta: Array, now: Evaluation) -> tuple[Array, Array, Array]:
+def steps_from(
+    problem: Problem, beta: Array, now: Evaluation, evaluate: Evaluate = evaluate
+) -> tuple[Array, Array, Array]:
     """The step H^-1 U with its decrement; of many columns two, and what the second's is, or inf.
 
     Of many columns a score costs far less than an information matrix.
     """
     solve = partial(solve_pd, now.information)
     if beta.shape[0] >= MANY and not problem.adjusts:
-        return _two_steps(problem, beta, now.score, solve)
+        return _two_steps(problem, beta, now.score, solve, evaluate)
     step = solve(now.score)
     decrement = now.score @ step
     return step, decrement, jnp.full_like(decrement, jnp.inf)
 
 
 def _two_steps(
-    problem: Problem, beta: Array, score: Array, solve: Callable[[Array], Array]
+    problem: Problem,
+    beta: Array,
+    score: Array,
+    solve: Callable[[Array], Array],
+    evaluate: Evaluate,
 ) -> tuple[Array, Array, Array]:
     """Two steps by one information matrix, v to H^-1 v, and the decrement of each.
 
@@ -178,7 +195,10 @@ def _two_steps(
     """
     step = solve(score)
     decrement = score @ step
-    rest = evaluate(problem, beta + step, observed=False, needs_deviance=False).score
+    there = evaluate(
+        problem, beta + step, observed=False, needs_deviance=False, needs_information=False
+    )
+    rest = there.score
     more = solve(rest)
     left = rest @ more
     return step + jnp.where(left <= 0.25 * decrement, more, 0.0), decrement, left
@@ -199,10 +219,10 @@ def _no_worse(state: ScoringState, now: Evaluation) -> Array:
     return now.deviance <= previous + rounding * jnp.where(jnp.isinf(previous), 0.0, previous)
 
 
-def _starting_points(problem: Problem, start: Start) -> tuple[Array, Array]:
+def _starting_points(problem: Problem, start: Start, evaluate: Evaluate) -> tuple[Array, Array]:
     """An anchor inside the domain to halve towards, and the first candidate."""
     if isinstance(start, Near):
-        return _step_from(problem, start.beta)
+        return _step_from(problem, start.beta, evaluate)
     family, rows = problem.family, problem.rows
     everywhere = is_unrestricted(family)
     if start is not None and everywhere:
@@ -236,7 +256,7 @@ def _starting_points(problem: Problem, start: Start) -> tuple[Array, Array]:
     return highest(inverse, problem.design.score(_weights(problem, eta) * level)), target
 
 
-def _step_from(problem: Problem, near: Array) -> tuple[Array, Array]:
+def _step_from(problem: Problem, near: Array, evaluate: Evaluate) -> tuple[Array, Array]:
     """Coefficients near the maximum, and what two steps from them lead to.
 
     Of what lanes share, information and means are computed once for all of them.
@@ -244,7 +264,7 @@ def _step_from(problem: Problem, near: Array) -> tuple[Array, Array]:
     now = evaluate(problem, near, observed=False, needs_deviance=False)
     beta = jnp.pad(near, (0, problem.design.shape[1] - near.shape[0]))
     solve = partial(highest, inverse_pd(now.information))
-    return beta, beta + _two_steps(problem, beta, now.score, solve)[0]
+    return beta, beta + _two_steps(problem, beta, now.score, solve, evaluate)[0]
 
 
 def _slope_at(family: Family, mu: Array, eta: Array) -> tuple[Array, Array]:

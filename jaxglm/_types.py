@@ -131,6 +131,11 @@ def inexact(x: ArrayLike) -> Array:
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.result_type(float))
 
 
+def as_float32(v: Array) -> Array:
+    """v in float32, at most the largest number there is."""
+    return jnp.minimum(v, float(jnp.finfo(jnp.float32).max)).astype(jnp.float32)
+
+
 def elementwise_derivative(fn: Any, x: Array) -> Array:
     """fn'(x) for a function that acts element by element, by one forward-mode pass."""
     return jax.jvp(fn, (x,), (jnp.ones_like(x),))[1]

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxglm._types import Array, record
+from jaxglm._types import Array, as_float32, record
 from jaxglm.model import Problem, evaluate
 from jaxglm.solvers.base import RUNNING, Near, Solver, Start, decrement_tolerance
 from jaxglm.solvers.irls import IRLS
@@ -44,12 +43,12 @@ class Drafted(Solver):
         """The solver's first state, its first candidate replaced by the draft."""
         if not _is_eligible(problem, start):
             return self.solver.init(problem, start)
-        rough = _as_float32(problem)
+        rough = jax.tree.map(as_float32, problem)
         if isinstance(start, Near):
             # The steps from there, too, are taken in float32.
             near = jnp.pad(start.beta, (0, problem.design.shape[1] - start.beta.shape[0]))
             first = dataclasses.replace(self.solver.init(problem, near), deviance=None)
-            begun = self.solver.init(rough, _as_float32(start))
+            begun = self.solver.init(rough, Near(as_float32(start.beta)))
         else:
             first = begun = self.solver.init(problem, start)
         draft = jax.lax.while_loop(
@@ -111,8 +110,3 @@ def _draft_step(problem: Problem, draft: _Draft) -> _Draft:
         sound=shrinks,
         n_iter=draft.n_iter + 1,
     )
-
-
-def _as_float32(tree: Any) -> Any:
-    largest = float(jnp.finfo(jnp.float32).max)
-    return jax.tree.map(lambda v: jnp.minimum(v, largest).astype(jnp.float32), tree)

@@ -17,8 +17,9 @@ from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
+import numpy as np
 
-from jaxglm._types import Array, record
+from jaxglm._types import Array, as_float32, record
 from jaxglm.designs import sweep
 from jaxglm.families import Family
 from jaxglm.linalg import highest, inverse_pd, row_sum, solve_pd
@@ -230,7 +231,7 @@ def _starting_points(problem: Problem, start: Start, evaluate: Evaluate) -> tupl
     mu, mean = _starting_means(family, rows)
     level = family.link.g(mean)
     level = jnp.where(jnp.isfinite(level), level, 0.0)
-    eta = family.link.g(mu)
+    eta = _starting_eta(family, mu)
     reached = jnp.isfinite(eta)
     eta, mu = jnp.where(reached, eta, level), jnp.where(reached, mu, mean)
 
@@ -287,6 +288,14 @@ def _starting_means(family: Family, rows: Rows) -> tuple[Array, Array]:
         return mu, m
     chance = rows.total_frequency * family.variance(m) / row_sum(rows.weigh((mu - m) ** 2))
     return mu + jnp.clip(chance, 0.0, 1.0) * (m - mu), m
+
+
+def _starting_eta(family: Family, mu: Array) -> Array:
+    """g(mu), in float32 where that keeps the digits that a start needs, at half the price."""
+    linear = family.is_canonical and family.has_unit_weight
+    if linear or np.isfinite(family.mean_space.high):
+        return family.link.g(mu)
+    return family.link.g(as_float32(mu)).astype(mu.dtype)
 
 
 def _weights(problem: Problem, eta: Array) -> Array:

@@ -19,14 +19,23 @@ import numpy as np
 
 from jaxglm._types import Array, ArrayLike, as_floats, record
 from jaxglm.centring import centred, centring
-from jaxglm.designs import Design, as_design, widest_row
+from jaxglm.designs import Design, as_design
 from jaxglm.dispersion import Dispersion, as_dispersion, estimate
+from jaxglm.endless import has_ended, is_endless
 from jaxglm.families import Family, Gaussian
 from jaxglm.implicit import guard, keep
 from jaxglm.joint import Solution, joint_solve
 from jaxglm.linalg import highest, inverse_pd, row_sum
 from jaxglm.links import Identity
-from jaxglm.model import Problem, Rows, Totals, faint_weight, loglike, totals
+from jaxglm.model import (
+    Problem,
+    Rows,
+    Totals,
+    inverse_information,
+    is_unrestricted,
+    loglike,
+    totals,
+)
 from jaxglm.penalties import Penalty, Ridge
 from jaxglm.shares import shares_of, solve_by_shares
 from jaxglm.solvers import IRLS, Solver, Status
@@ -281,7 +290,12 @@ def _solved(
     likelihood: bool,
 ) -> Fit:
     solution = joint_solve(solver, problem, start, dispersion, limit)
-    sums = totals(dataclasses.replace(problem, family=solution.family), solution.beta)
+    found = dataclasses.replace(problem, family=solution.family)
+    # Only of weights without an edge do the solver's last ones tell of those at the solution.
+    told = solution.faint is not None and is_unrestricted(found.family)
+    needed = cov or not (told and found.family.fixed_scale)
+    sums = totals(found, solution.beta, needs_information=needed)
+    solution = solution._replace(faint=None) if needed else solution
     return _finished(problem, invalid, dispersion, limit, cov, likelihood, solution, sums)
 
 
@@ -299,15 +313,21 @@ def _finished(
     estimated = problem.family.is_estimated
     beta, family, status = solution.beta, solution.family, solution.status
     problem = dataclasses.replace(problem, family=family)
-    unscaled = inverse_pd(sums.information)
+    faint = solution.faint
+    if faint is None:
+        faint, unscaled = sums.faint, inverse_pd(sums.information)
+    else:
+        # Nobody asks for the information, which has a say in the status only where one of these is.
+        seen = (faint > 0) | (status != int(Status.converged))
+        unscaled = inverse_information(*jax.lax.stop_gradient((problem, beta)), seen)
     n = problem.rows.total_frequency
     df_resid = n - beta.shape[0]
     scale = solution.scale
     if scale is None:
         scale = estimate(dispersion, problem, beta, sums, df_resid)
     if family.can_separate:
-        ended = _has_ended(status, solution.n_iter, limit, estimated)
-        endless = _is_endless(problem, scale * unscaled, solution.last_step, sums.faint)
+        ended = has_ended(status, solution.n_iter, limit, estimated)
+        endless = is_endless(problem, scale * unscaled, solution.last_step, faint)
         status = jnp.where(ended & endless, as_status(Status.separated), status)
     # Weights that have all but vanished: where the likelihood flattens out far from the data.
     found = status == int(Status.converged)
@@ -361,33 +381,6 @@ def _guarded(result: Fit, sound: Array) -> Fit:
         for name in ("params", "cov_unscaled", "scale", "deviance", "loglike", "family")
     }
     return dataclasses.replace(result, **floats)
-
-
-def _has_ended(status: Array, n_iter: Array, limit: Array | None, estimated: bool) -> Array:
-    """Whether a lane can be judged; one cut short by its batch's limit is still on its way."""
-    codes = [Status.converged, Status.singular]
-    # With a parameter on its own edge the coefficients are an ordinary fit.
-    codes += [Status.boundary] if estimated else []
-    spent = status == int(Status.max_steps)
-    spent = spent if limit is None else spent & (n_iter < limit)
-    return jnp.any(jnp.stack([spent, *(status == int(code) for code in codes)]))
-
-
-def _is_endless(problem: Problem, cov: Array, last_step: Array, faint: Array) -> Array:
-    """Whether the likelihood is flat in some linear predictor at its best: separation.
-
-    Its standard error is then without bound: a thousand (a hundred in float32, whose loop ends
-    earlier) is more than any finite maximum has. The square is at most phi / w_i, so only rows of
-    `faint` weight need be looked at. Where the information has vanished altogether, a last step
-    that still moves linear predictors tells.
-    """
-    prior = problem.rows.prior
-    design, cov, step = jax.lax.stop_gradient((problem.design, cov, last_step))
-    vanished = ~jnp.all(jnp.isfinite(cov))
-    seen = vanished | (faint > 0) if problem.family.fixed_scale else jnp.asarray(True)
-    counts = None if prior is None else prior > 0
-    spread, moving = widest_row(design, cov, step, counts, seen)
-    return jnp.where(vanished, moving > 1e-3, spread > 1.0 / faint_weight(cov.dtype))
 
 
 def is_concentrated(family: Family) -> bool:

@@ -45,7 +45,7 @@ from jaxglm.model import (
 )
 from jaxglm.solvers import Solver, Status, solve
 from jaxglm.solvers.base import RUNNING, State, as_status, decide, decrement_tolerance
-from jaxglm.solvers.scoring import NEAR
+from jaxglm.solvers.scoring import NEAR, ScoringState
 
 # Rounds in all, and those after which a lane is guarded.
 MAX_ROUNDS, FREE_ROUNDS = 60, 20
@@ -54,7 +54,10 @@ FIRST_PASSES = 5
 
 
 class Solution(NamedTuple):
-    """The joint root, with its derivative attached; `scale` only where it is part of it."""
+    """The joint root, with its derivative attached; `scale` only where it is part of it.
+
+    `faint`: rows of faint weight as the solver has seen them last, a step before, or None.
+    """
 
     beta: Array
     family: Family
@@ -62,6 +65,7 @@ class Solution(NamedTuple):
     last_step: Array
     n_iter: Array
     status: Array
+    faint: Array | None = None
 
 
 Beginning = tuple[State, Array, Array]
@@ -250,7 +254,8 @@ def joint_solve(
     state = jax.lax.stop_gradient(solve(solver, jax.lax.stop_gradient(problem), start, limit))
     sound = state.status == int(Status.converged)
     beta = attach(penalised_score, _step_beta, problem, state.beta, sound)
-    return Solution(beta, problem.family, None, state.last_step, state.n_iter, state.status)
+    faint = state.faint if isinstance(state, ScoringState) else None
+    return Solution(beta, problem.family, None, state.last_step, state.n_iter, state.status, faint)
 
 
 def _step_beta(problem: Problem, beta: Array, v: Array) -> Array:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
 
 from jaxglm._types import Array, elementwise_derivative, record
 from jaxglm.designs import Design, sweep
@@ -98,6 +99,7 @@ class Evaluation(NamedTuple):
     deviance: Array  # D + beta'P beta, or 0 where the solver does not ask
     pearson: Array  # sum a (y - mu)^2 / V, or 0 where phi is 1
     invalid: Array  # number of rows whose mean lies outside the mean space
+    faint: Array  # number of rows that count with a weight below `faint_weight`
 
 
 class Totals(NamedTuple):
@@ -174,32 +176,33 @@ def evaluate(
     """
     family, p = problem.family, beta.shape[0]
 
-    def weight(eta: Array, rows: Rows, slope: Array, ratio: Array) -> Array:
-        w = rows.weigh(weight_of(family, slope, ratio))
+    def curved(eta: Array, rows: Rows, w: Array) -> Array:
         if observed is False or family.is_canonical:
             return w
         curvature = rows.weigh(observed_weight(family, rows.y, eta))
         return curvature if observed is True else jnp.where(observed, curvature, w)
 
-    def work(xb: Array, rows: Rows) -> tuple[Array, Array | None, tuple[Array, Array, Array]]:
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array | None, tuple[Array, ...]]:
         eta = _untiled(rows.eta(xb))
         mean, slope, ratio = mean_and_slope(family, eta)
         s = _untiled(rows.weigh(family.eta_score_at(rows.y, mean, slope, ratio)))
-        w = weight(eta, rows, slope, ratio) if needs_information else None
+        w = rows.weigh(weight_of(family, slope, ratio))
+        faint = _count_faint(rows, w)
+        w = curved(eta, rows, w) if needs_information else None
         invalid = count_invalid(family, eta)
         deviance = _deviance(family, rows, mean) if needs_deviance else jnp.zeros((), eta.dtype)
         pearson = jnp.zeros((), eta.dtype) if family.fixed_scale else _pearson(family, rows, mean)
-        return s, w, (deviance, pearson, invalid)
+        return s, w, (deviance, pearson, invalid, faint)
 
-    s, H, (deviance, pearson, invalid) = sweep(problem.design, beta, problem.rows, work)
+    s, H, (deviance, *counts) = sweep(problem.design, beta, problem.rows, work)
     H = H if needs_information else jnp.zeros((p, p), beta.dtype)
     if problem.penalty is None:
-        return Evaluation(s, H, deviance, pearson, invalid)
+        return Evaluation(s, H, deviance, *counts)
     matrix = problem.penalty.matrix(p, beta.dtype)
     pull = highest(matrix, beta)
     if problem.penalty.adjusts:
         s = s + _adjustment(problem, beta)
-    return Evaluation(s - pull, H + matrix, deviance + beta @ pull, pearson, invalid)
+    return Evaluation(s - pull, H + matrix, deviance + beta @ pull, *counts)
 
 
 def _untiled(v: Array) -> Array:
@@ -240,23 +243,60 @@ def faint_weight(dtype: Any) -> float:
     return 1e-6 if dtype == jnp.float64 else 1e-4
 
 
-def totals(problem: Problem, beta: Array) -> Totals:
-    """The expected information, the deviance and Pearson's chi-square at beta."""
-    family = problem.family
+def _count_faint(rows: Rows, w: Array) -> Array:
+    small = (w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0)
+    return row_sum(small.astype(w.dtype))
 
-    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+
+def totals(problem: Problem, beta: Array, *, needs_information: bool = True) -> Totals:
+    """The expected information, the deviance and Pearson's chi-square at beta."""
+    family, p = problem.family, beta.shape[0]
+
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array | None, tuple[Array, Array, Array]]:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
         w = rows.weigh(weight_of(family, slope, ratio))
-        small = (w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0)
-        faint = row_sum(small.astype(w.dtype))
+        faint = _count_faint(rows, w)
         sums = _deviance(family, rows, mean), _pearson(family, rows, mean), faint
-        return jnp.zeros_like(w), w, sums
+        return jnp.zeros_like(w), w if needs_information else None, sums
 
     _, information, sums = sweep(problem.design, beta, problem.rows, work)
+    information = information if needs_information else jnp.zeros((p, p), beta.dtype)
     if problem.penalty is not None:
-        information = information + problem.penalty.matrix(beta.shape[0], beta.dtype)
+        information = information + problem.penalty.matrix(p, beta.dtype)
     return Totals(information, *sums)
+
+
+@custom_vmap
+def inverse_information(problem: Problem, beta: Array, seen: Array) -> Array:
+    """(X'wX + P)^-1 at beta where `seen`, else 0.
+
+    Not differentiable. A batch computes it only if one of its lanes has to see.
+    """
+    p = beta.shape[0]
+    return jax.lax.cond(
+        seen,
+        lambda: _inverse_information(problem, beta),
+        lambda: jnp.zeros((p, p), beta.dtype),
+    )
+
+
+@inverse_information.def_vmap
+def _inverse_information_rule(
+    size: int, batched: Any, problem: Problem, beta: Array, seen: Array
+) -> tuple[Array, bool]:
+    axes = jax.tree.map(lambda own: 0 if own else None, batched[:2])
+    each = jax.vmap(_inverse_information, axes, axis_size=size)
+    p = beta.shape[-1]
+    found = jax.lax.cond(
+        jnp.any(seen), lambda: each(problem, beta), lambda: jnp.zeros((size, p, p), beta.dtype)
+    )
+    # Whether a lane's neighbours are seen must not matter to it.
+    return jnp.where(seen[:, None, None], found, 0.0), True
+
+
+def _inverse_information(problem: Problem, beta: Array) -> Array:
+    return inverse_pd(totals(problem, beta).information)
 
 
 def loglike(family: Family, rows: Rows, scale: Array, deviance: Array) -> Array:

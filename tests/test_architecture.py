@@ -38,7 +38,7 @@ FLOORS = [
     ("solvers",),
     ("implicit",),
     ("dispersion",),
-    ("joint", "powers", "centring"),
+    ("joint", "powers", "centring", "endless"),
     ("shares",),
     ("fit",),
     (

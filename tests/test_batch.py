@@ -313,6 +313,30 @@ def test_covariance_can_be_left_out():
         _ = bare.bse
 
 
+def hard_lanes(family, X):
+    """Responses among which are all-zero, separated and invalid ones."""
+    Y = draw(family, np.abs(X), lanes=(64,))
+    Y[3] = 0.0
+    Y[10] = (X[:, 1] > 0) * (1.0 if family.counts_trials else 5.0)
+    Y[11] = (X[:, 1] > 0.5) * 1.0
+    Y[17, 4] = np.nan
+    return Y
+
+
+@pytest.mark.parametrize("chunk", [4, None])
+@pytest.mark.parametrize("name", ["binomial", "probit", "poisson", "negative binomial", "sqrt"])
+def test_a_status_is_the_same_without_what_nobody_asks_for(name, chunk):
+    family = families.Poisson(links.Sqrt()) if name == "sqrt" else FAMILIES[name]
+    X = make_design()
+    for design in (X, X[:, [0, 1, 1]]):
+        Y = hard_lanes(family, design)
+        full = fit_many(design, Y, family, chunk_size=chunk)
+        bare = fit_many(design, Y, family, cov=False, likelihood=False, chunk_size=chunk)
+        np.testing.assert_array_equal(bare.status, full.status)
+        assert len(full.tally()) > 1
+        np.testing.assert_allclose(bare.params, full.params, rtol=1e-9)
+
+
 def test_the_likelihood_can_be_left_out():
     X, Y = make_design(), draw(families.Gamma(), make_design())
     bare = fit_many(X, Y, families.Gamma(), likelihood=False)

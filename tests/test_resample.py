@@ -8,6 +8,7 @@ import pytest
 from conftest import reference
 
 from jaxglm import families, fit_many, links, resample
+from jaxglm.bootstrap import fit_parts
 from jaxglm.frames import FitWarning
 from jaxglm.resample import intervals
 
@@ -48,6 +49,15 @@ def test_replicates_are_those_of_boot(name):
     close(found.params, case["t"], atol=1e-9)
     close(found.bse**2, case["v"])
     assert found.tally() == {"converged": REPS}
+
+
+@pytest.mark.parametrize("method", ["pairs", "bayesian", "parametric"])
+def test_standard_errors_are_made_of_the_same_draws(method):
+    found = drawn(method=method)
+    again = fit_parts(found.refits())
+    close(again.params, found.params, atol=1e-9)
+    close(found.bse, again.bse)
+    assert found.bse is found.bse
 
 
 @each_case

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
@@ -47,21 +48,31 @@ Kind = Literal["percentile", "basic", "normal", "student", "bca"]
 class Bootstrap:
     """Bootstrap replicates of a model's coefficients, and what is made of them.
 
-    estimate and estimate_bse (p,), those of the data; params (R, p), bse (R, p) or None, status
-    (R,), a `Status`; sound (R,), whether a replicate counts: it converged, or only the family's
-    own parameter lies on its edge. Others stay in `params`, and are left out of the statistics.
+    estimate and estimate_bse (p,), those of the data; params (R, p); status (R,), a `Status`;
+    sound (R,), whether a replicate counts: it converged, or only the family's own parameter lies on
+    its edge. Others stay in `params`, and are left out of the statistics. `refits` makes the models
+    that the replicates are fits of, None of the wild bootstrap.
     """
 
     method: str
     estimate: np.ndarray
     estimate_bse: np.ndarray
     params: np.ndarray
-    bse: np.ndarray | None
     status: np.ndarray
     sound: np.ndarray
+    refits: Callable[[], Iterator[Model]] | None = dataclasses.field(repr=False)
     model: Model = dataclasses.field(repr=False)
     codes: np.ndarray | None = dataclasses.field(repr=False)
     strata: np.ndarray | None = dataclasses.field(repr=False)
+
+    @cached_property
+    @float64()
+    def bse(self) -> np.ndarray | None:
+        """Each replicate's model-based standard errors (R, p), None of the wild bootstrap.
+
+        Few ask for them, so that they are made when asked for, by the same refits once more.
+        """
+        return None if self.refits is None else np.asarray(fit_parts(self.refits()).bse)
 
     @property
     def replicates(self) -> np.ndarray:
@@ -240,12 +251,10 @@ def bootstrap(
             f"frequencies: shape {np.shape(frequencies)}; allowed is (reps, n) with pairs."
         )
     if method in _WEIGHTS:
-        draws = (
-            _WEIGHTS[method](part, model.freq_weights, held, codes, blocks)
-            for part, held in key_parts(key, reps, len(present))
-        )
-        draws = draws if frequencies is None else iter([np.asarray(frequencies)])
-        found = _reweighted(model, draws)
+        draws = partial(_draws, method, model.freq_weights, key, reps, codes, blocks)
+        if frequencies is not None:
+            draws = partial(iter, [np.asarray(frequencies)])
+        found = _refitted(model, "freq_weights", draws)
     elif method == "wild":
         found = _signed(problem, model, as_key(key), reps, codes)
     else:
@@ -274,23 +283,40 @@ def warn_of_failures(sound: np.ndarray) -> None:
         warnings.warn(text, FitWarning, stacklevel=4)
 
 
-# estimate, estimate_bse, params, bse, status, sound
-_Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]
+# estimate, estimate_bse, params, status, sound, refits
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]
 
 _WEIGHTS: dict[str, Callable[..., Any]] = {"pairs": draw_frequencies, "bayesian": draw_shares}
 _METHODS = (*_WEIGHTS, "parametric", "wild")
 
 
-def _reweighted(model: Model, draws: Iterator[Any]) -> _Found:
-    """Refits to drawn weights."""
-    own = _own_fit(model)
+def _draws(
+    method: str,
+    frequency: np.ndarray,
+    key: Any,
+    reps: int,
+    codes: np.ndarray | None,
+    strata: np.ndarray | None,
+) -> Iterator[np.ndarray]:
+    """freq_weights (reps, n) of the method, in parts."""
+    for part, held in key_parts(key, reps, len(frequency)):
+        yield _WEIGHTS[method](part, frequency, held, codes, strata)
+
+
+def _refitted(
+    model: Model, name: str, draws: Callable[[], Iterator[Any]], own: Fit | None = None
+) -> _Found:
+    """Refits to what is drawn of this name, from the fit to the data themselves."""
+    own = _own_fit(model) if own is None else own
     model = dataclasses.replace(model, start=start_near(own))
-    return _found(own, fit_parts(dataclasses.replace(model, freq_weights=w) for w in draws))
+    refits = partial(_models, model, name, draws)
+    fits = fit_parts(refits(), cov=False)
+    sound = np.asarray(has_inference(fits))
+    return own.params, np.asarray(own.bse), fits.params, fits.status, sound, refits
 
 
-def _found(own: Fit, fits: Fit) -> _Found:
-    sound, bse = np.asarray(has_inference(fits)), np.asarray(fits.bse)
-    return own.params, np.asarray(own.bse), fits.params, bse, fits.status, sound
+def _models(model: Model, name: str, draws: Callable[[], Iterator[Any]]) -> Iterator[Model]:
+    return (dataclasses.replace(model, **{name: drawn}) for drawn in draws())
 
 
 def _own_fit(model: Model) -> Fit:
@@ -320,13 +346,14 @@ def _simulated(
     eta = problem.rows.eta(problem.design.predictor(jnp.asarray(own.params)))
     mu = own.family.link.at(eta)[0].mu
     trials = 1.0 if model.n_trials is None else model.n_trials
-    weights = model.var_weights
-    parts = (
-        simulate(part, own.family, mu, own.scale, trials, weights, n_draws=held)
-        for part, held in key_parts(key, reps, len(mu))
-    )
-    model = dataclasses.replace(model, start=start_near(own))
-    return _found(own, fit_parts(dataclasses.replace(model, y=y) for y in parts))
+    law = own.family, mu, own.scale, trials, model.var_weights
+    return _refitted(model, "y", partial(_responses, law, key, reps), own)
+
+
+def _responses(law: tuple[Any, ...], key: Any, reps: int) -> Iterator[Any]:
+    """Responses (reps, n) of the law, in parts."""
+    for part, held in key_parts(key, reps, len(law[1])):
+        yield simulate(part, *law, n_draws=held)
 
 
 def _signed(
@@ -346,7 +373,7 @@ def _signed(
     params = own.params + (2.0 * np.asarray(heads) - frequency) @ scores @ own.cov_unscaled
     status = np.full(reps, own.status)
     sound = np.full(reps, bool(has_inference(own)))
-    return own.params, np.asarray(own.bse), params, None, status, sound
+    return own.params, np.asarray(own.bse), params, status, sound, None
 
 
 @float64()

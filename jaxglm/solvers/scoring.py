@@ -57,6 +57,7 @@ class ScoringState:
     slope: Array  # U'direction at beta; inf before the first pass
     deviance: Array | None  # penalised, at beta, inf before the first pass; None: slopes judge
     decrement: Array  # U'H^-1 U at beta, in units of phi
+    faint: Array  # rows of faint weight, as last evaluated
     observed: Array  # whether H is to be the observed information
     expected_only: Array  # observed information was not positive definite here
     halvings: Array
@@ -80,6 +81,7 @@ def start_state(
         slope=jnp.full((), jnp.inf, dtype),
         deviance=None if _slopes_suffice(problem, start) else jnp.full((), jnp.inf, dtype),
         decrement=jnp.full((), jnp.inf, dtype),
+        faint=jnp.full((), jnp.inf, dtype),
         observed=jnp.asarray(observed),
         expected_only=jnp.asarray(False),
         halvings=jnp.asarray(0, jnp.int32),
@@ -158,6 +160,7 @@ def scoring_step(
         slope=jnp.where(onward, now.score @ whole, jnp.where(retry, jnp.inf, state.slope)),
         deviance=jnp.where(accepted, now.deviance, state.deviance) if by_deviance else None,
         decrement=jnp.where(onward, decrement / phi, state.decrement),
+        faint=now.faint,
         observed=jnp.where(onward, decrement <= NEAR * phi, state.observed)
         & ~(state.expected_only | retry),
         expected_only=state.expected_only | retry,

@@ -291,11 +291,10 @@ def _solved(
 ) -> Fit:
     solution = joint_solve(solver, problem, start, dispersion, limit)
     found = dataclasses.replace(problem, family=solution.family)
+    sums = totals(found, solution.beta)
     # Only of weights without an edge do the solver's last ones tell of those at the solution.
-    told = solution.faint is not None and is_unrestricted(found.family)
-    needed = cov or not (told and found.family.fixed_scale)
-    sums = totals(found, solution.beta, needs_information=needed)
-    solution = solution._replace(faint=None) if needed else solution
+    if cov or not (is_unrestricted(found.family) and found.family.fixed_scale):
+        solution = solution._replace(faint=None)
     return _finished(problem, invalid, dispersion, limit, cov, likelihood, solution, sums)
 
 
@@ -317,7 +316,7 @@ def _finished(
     if faint is None:
         faint, unscaled = sums.faint, inverse_pd(sums.information)
     else:
-        # Nobody asks for the information, which has a say in the status only where one of these is.
+        # Nobody asks for the information: it has a say in the status where one of these is.
         seen = (faint > 0) | (status != int(Status.converged))
         unscaled = inverse_information(*jax.lax.stop_gradient((problem, beta)), seen)
     n = problem.rows.total_frequency

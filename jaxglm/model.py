@@ -248,22 +248,21 @@ def _count_faint(rows: Rows, w: Array) -> Array:
     return row_sum(small.astype(w.dtype))
 
 
-def totals(problem: Problem, beta: Array, *, needs_information: bool = True) -> Totals:
+def totals(problem: Problem, beta: Array) -> Totals:
     """The expected information, the deviance and Pearson's chi-square at beta."""
-    family, p = problem.family, beta.shape[0]
+    family = problem.family
 
-    def work(xb: Array, rows: Rows) -> tuple[Array, Array | None, tuple[Array, Array, Array]]:
+    def work(xb: Array, rows: Rows) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         eta = rows.eta(xb)
         mean, slope, ratio = mean_and_slope(family, eta)
         w = rows.weigh(weight_of(family, slope, ratio))
         faint = _count_faint(rows, w)
         sums = _deviance(family, rows, mean), _pearson(family, rows, mean), faint
-        return jnp.zeros_like(w), w if needs_information else None, sums
+        return jnp.zeros_like(w), w, sums
 
     _, information, sums = sweep(problem.design, beta, problem.rows, work)
-    information = information if needs_information else jnp.zeros((p, p), beta.dtype)
     if problem.penalty is not None:
-        information = information + problem.penalty.matrix(p, beta.dtype)
+        information = information + problem.penalty.matrix(beta.shape[0], beta.dtype)
     return Totals(information, *sums)
 
 

@@ -74,6 +74,23 @@ def test_rows_in_the_order_of_their_responses_and_of_a_period_do_no_harm():
     assert found.converged and in_standard_errors(found, plain) < 1e-9
 
 
+# Units
+
+UNITS = [1e-120, 1e-42, 1e-38, 1e38, 1e39, 1e120]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("name", ["gamma-log", "gamma-inverse"])
+def test_units_beyond_those_of_float32_have_a_start(name, unit):
+    X, family = design(200, 3), FAMILIES[name]
+    y = data(name, X, [0.3, -0.5, 0.2])
+    found, plain = fit(X, unit * y, family), fit(X, y, family)
+    many = fit_many(X, np.tile(unit * y, (6000, 1)), family)
+    assert found.converged and many.tally() == {"converged": 6000}
+    np.testing.assert_allclose(found.deviance, plain.deviance, rtol=1e-9)
+    np.testing.assert_allclose(many.deviance, plain.deviance, rtol=1e-9)
+
+
 # Many columns
 
 WIDE = design(300, MANY + 1)

@@ -23,6 +23,7 @@ from jaxglm._types import Array, as_float32, record
 from jaxglm.designs import sweep
 from jaxglm.families import Family
 from jaxglm.linalg import highest, inverse_pd, row_sum, solve_pd
+from jaxglm.links import Log
 from jaxglm.model import (
     Evaluation,
     Problem,
@@ -294,11 +295,15 @@ def _starting_means(family: Family, rows: Rows) -> tuple[Array, Array]:
 
 
 def _starting_eta(family: Family, mu: Array) -> Array:
-    """g(mu), in float32 where that keeps the digits that a start needs, at half the price."""
-    linear = family.is_canonical and family.has_unit_weight
-    if linear or np.isfinite(family.mean_space.high):
+    """g(mu); logarithms in float32, at half the price, which keeps the digits that a start needs.
+
+    Infinite, as where no eta leads to mu, of means that float32 does not reach.
+    """
+    if not isinstance(family.link, Log) or np.isfinite(family.mean_space.high):
         return family.link.g(mu)
-    return family.link.g(as_float32(mu)).astype(mu.dtype)
+    rough, range_ = as_float32(mu), jnp.finfo(jnp.float32)
+    reached = (jnp.abs(rough) < range_.max) & (jnp.abs(rough) >= range_.tiny)
+    return jnp.where(reached, family.link.g(rough), jnp.inf).astype(mu.dtype)
 
 
 def _weights(problem: Problem, eta: Array) -> Array:

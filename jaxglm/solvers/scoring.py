@@ -299,7 +299,7 @@ def _starting_eta(family: Family, mu: Array) -> Array:
 
     Infinite, as where no eta leads to mu, of means that float32 does not reach.
     """
-    if not isinstance(family.link, Log) or np.isfinite(family.mean_space.high):
+    if type(family.link) is not Log or np.isfinite(family.mean_space.high):
         return family.link.g(mu)
     rough, range_ = as_float32(mu), jnp.finfo(jnp.float32)
     reached = (jnp.abs(rough) < range_.max) & (jnp.abs(rough) >= range_.tiny)

@@ -150,11 +150,11 @@ def _as_far(function: Callable[..., Any], arguments: Any, answers: list[Evaluati
 
 def _add_up(function: Callable[..., Any], shares: list[Problem], at: Any) -> Any:
     """The sum of function(share, at), each by a thread of its own."""
-    # Scoped settings belong to a thread, so these are told.
-    wide, compiling = jax.config.jax_enable_x64, Lock()
+    compiling = Lock()
 
     def alone(share: Problem) -> Any:
-        with jax.enable_x64(wide):
+        # Scoped settings belong to a thread, and shares are float64.
+        with jax.enable_x64(True):
             # One compiles, and the others wait for what it has compiled.
             with compiling:
                 begun = function(share, at)

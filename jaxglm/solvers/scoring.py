@@ -302,7 +302,7 @@ def _starting_eta(family: Family, mu: Array) -> Array:
     if type(family.link) is not Log or np.isfinite(family.mean_space.high):
         return family.link.g(mu)
     rough, range_ = as_float32(mu), jnp.finfo(jnp.float32)
-    reached = (jnp.abs(rough) < range_.max) & (jnp.abs(rough) >= range_.tiny)
+    reached = (rough < range_.max) & (rough >= range_.tiny)
     return jnp.where(reached, family.link.g(rough), jnp.inf).astype(mu.dtype)
 
 

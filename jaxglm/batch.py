@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxglm._chunks import even_share, lanes_in_hand
 from jaxglm._progress import progress_bar
-from jaxglm._threads import cores, threads
+from jaxglm._threads import compiler_options, cores, threads
 from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
@@ -133,7 +133,7 @@ def fit_many(
         leaves, treedef = jax.tree.flatten(inputs)
         plan = _Plan(treedef, mapped, np.dtype(dtype), chunk, cov, likelihood)
         if large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT:
-            solver = Drafted(solver)
+            solver = Drafted(solver, near_enough=not (cov or likelihood))
         if traced:
             plain = not mapped[0] and not inputs.family.is_estimated
             if chunk_size is None and plain and jax.default_backend() == "cpu":
@@ -248,16 +248,7 @@ def _fit_group(
 
 @cache
 def _compiled(backend: str, side_by_side: bool) -> Any:
-    """`_fit_group`, jitted; on a CPU by its widest vectors, which XLA does not prefer.
-
-    XLA splits large elementwise operations over the cores. Where every core has a group, that only
-    moves chunks from one core's cache to another's (10,000 Poisson lanes: 21 for 17 ms).
-    """
-    if backend != "cpu":
-        return jax.jit(_fit_group, static_argnums=0)
-    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
-    if side_by_side:
-        options["xla_disable_hlo_passes"] = "cpu-parallel-task-assigner"
+    options = compiler_options(backend, side_by_side)
     return jax.jit(_fit_group, static_argnums=0, compiler_options=options)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._labels import label_codes
-from jaxglm._threads import cores, threads
+from jaxglm._threads import compiler_options, cores, threads
 from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.batch import fit_many
 from jaxglm.designs import Design
@@ -241,8 +241,10 @@ def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None)
     totals = np.bincount(codes[order], each)
     sizes, ends = np.round(totals).astype(int), np.cumsum(totals)
     low, width = np.repeat(ends - totals, sizes), np.repeat(totals, sizes)
-    # No unit is drawn more often than its stratum has observations.
-    counter = np.min_scalar_type(int(sizes.max(initial=0)))
+    # No unit is drawn more often than its stratum has observations. Of N with equal chances, one is
+    # drawn 256 times with a chance below N (e / 256)^256.
+    most = 255 if np.all(each == 1) else int(sizes.max(initial=0))
+    counter = np.min_scalar_type(most)
     with jax.enable_x64(True):
         if np.all(each == np.floor(each)):
             units, bounds, last = np.repeat(order, each.astype(int)), None, None
@@ -255,11 +257,12 @@ def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None)
     # Every core has draws of its own, in parts of one length; the last is moved back to the end.
     size = reps if reps * low.size < DRAWN else -(-reps // cores())
     firsts = [min(first, reps - size) for first in range(0, reps, size)]
+    count = _counting(jax.default_backend(), len(firsts) > 1)
 
     def part(first: int) -> np.ndarray:
         with jax.enable_x64(True):
             own = np.int32(first), keys, low, width, units, bounds, last
-            return np.asarray(_count_slots(*own, size, len(frequency), counter))
+            return np.asarray(count(*own, size, len(frequency), counter))
 
     drawn = empty_room((reps, len(frequency)), counter)
     for first, counts in zip(firsts, threads(cores()).map(part, firsts), strict=True):
@@ -267,7 +270,13 @@ def _count(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None)
     return drawn
 
 
-@partial(jax.jit, static_argnames=("size", "rows", "counter"))
+@cache
+def _counting(backend: str, side_by_side: bool) -> Any:
+    """`_count_slots`, jitted."""
+    options = compiler_options(backend, side_by_side)
+    return jax.jit(_count_slots, static_argnums=(7, 8, 9), compiler_options=options)
+
+
 def _count_slots(
     first: Array,
     keys: Array,
@@ -289,14 +298,16 @@ def _count_slots(
     def one(key: Array) -> Array:
         # JAX computes two words for either, so that one of 64 bits serves two slots.
         words = jax.random.bits(key, (-(-low.size // 2),), jnp.uint64)
-        halves = jax.lax.bitcast_convert_type(words, jnp.uint32).reshape(-1)[: low.size]
-        at = low + width * (halves * 2.0**-32)
+        halves = jnp.concatenate([words & (2**32 - 1), words >> 32])[: low.size]
+        at = low + width * (halves.astype(jnp.uint32) * 2.0**-32)
         if bounds is None:
             drawn = at.astype(jnp.int32)
         else:
             drawn = jnp.minimum(jnp.searchsorted(bounds, at, side="right"), last)
         drawn = drawn if units is None else units[drawn]
-        return jnp.zeros(rows, counter).at[drawn].add(jnp.ones((), counter))
+        # No slot is beyond the end: to check costs as much as to count.
+        one, nothing = jnp.ones((), counter), jnp.zeros(rows, counter)
+        return nothing.at[drawn].add(one, mode="promise_in_bounds")
 
     own = jax.lax.dynamic_slice_in_dim(keys, first, size)
     return jax.lax.map(one, own, batch_size=max(1, DRAWN // max(1, low.size)))

@@ -428,10 +428,11 @@ def _widest_row(design: Design, a: Array, step: Array, counts: Array | None) -> 
 def _column_products(X: Array) -> Array:
     """K with rows x_ij x_ik, j <= k, filled by columns of 0: W K then holds the Gram matrices."""
     rows, columns = np.triu_indices(X.shape[1])
-    products = X[:, rows] * X[:, columns]
+    # Columns are picked as rows: those are copied whole.
+    products = X.T[rows] * X.T[columns]
     # Two of the widest vectors at a time: 16 columns take less time than 15, and 32 than 28.
     width = 16 if len(rows) > 8 else 8
-    return jnp.pad(products, [(0, 0), (0, -len(rows) % width)])
+    return jnp.pad(products, [(0, -len(rows) % width), (0, 0)]).T
 
 
 def _unpack(packed: Array, p: int) -> Array:

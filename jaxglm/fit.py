@@ -221,8 +221,9 @@ def _clean_rows(
         usable = usable & jnp.isfinite(offset)
     wrong = wrong | (present & (spoiled | ~usable))
     # Counted: a CPU adds numbers faster than it looks through booleans.
-    counted = row_sum(wrong.astype(y.dtype)) > 0
-    invalid = keep(counted | ~jnp.any(present) | ~family.parameters_valid())
+    counted = row_sum(wrong.astype(jnp.float32)) > 0
+    empty = jnp.asarray(False) if prior is None else ~(row_sum(prior) > 0)
+    invalid = keep(counted | empty | ~family.parameters_valid())
     # What is replaced has no slope; an invalid fit's must be NaN, not 0.
     y = guard(y, ~invalid)
     if offset is not None:

@@ -37,7 +37,7 @@ class Rows:
     """What belongs to the rows besides the design; each (n,), or None where it is constant.
 
     `prior` is var_weights * freq_weights * n_trials; 0 marks a row that is gone, whose
-    linear predictor is replaced by `resting_eta`, a valid one.
+    linear predictor is replaced by `resting_eta`, a valid one, or left as it is (None).
     """
 
     y: Array
@@ -51,7 +51,9 @@ class Rows:
     def eta(self, xb: Array) -> Array:
         """The linear predictor, valid in rows that are gone."""
         eta = xb if self.offset is None else xb + self.offset
-        return eta if self.prior is None else jnp.where(self.prior > 0, eta, self.resting_eta)
+        if self.resting_eta is None:
+            return eta
+        return jnp.where(self.prior > 0, eta, self.resting_eta)
 
     def weigh(self, v: Array) -> Array:
         """v times the prior weight."""
@@ -73,6 +75,8 @@ class Rows:
         """The number of observations: the sum of freq_weights over rows that count."""
         if self.prior is None:
             return jnp.asarray(self.y.shape[0], self.y.dtype)
+        if self.var_weights is None and self.n_trials is None:
+            return row_sum(self.prior)
         return jnp.sum(self.replicates[1])
 
 
@@ -245,7 +249,7 @@ def faint_weight(dtype: Any) -> float:
 
 def _count_faint(rows: Rows, w: Array) -> Array:
     small = (w < faint_weight(w.dtype)) & (rows.weigh(jnp.ones_like(w)) > 0)
-    return row_sum(small.astype(w.dtype))
+    return row_sum(small.astype(jnp.float32)).astype(w.dtype)
 
 
 def totals(problem: Problem, beta: Array) -> Totals:

@@ -44,6 +44,27 @@ def test_counts_hold_what_one_row_can_have():
     assert draw_frequencies(KEY, np.ones(3), 20).dtype == np.uint8
 
 
+@pytest.mark.parametrize("n", (300, 301))
+def test_counts_of_many_equal_rows_are_small_and_by_the_key_alone(n):
+    drawn = draw_frequencies(KEY, np.ones(n), 600)
+    assert drawn.dtype == np.uint8 and np.all(drawn.sum(axis=1, dtype=int) == n)
+    # Every core draws a share of many.
+    np.testing.assert_array_equal(drawn[:1], draw_alone(n, 600))
+    expected = 600 * n * np.array([(1 - 1 / n) ** n, (1 - 1 / n) ** (n - 1)])
+    found = [np.sum(drawn == count) for count in (0, 1)]
+    # Counts are far less variable than independent ones: six standard errors of those.
+    close(np.array(found), expected, atol=6 * np.sqrt(600 * n / 4), rtol=0)
+
+
+def draw_alone(n, reps):
+    """The first of so many draws, by its own key: slots by the halves of 64-bit words."""
+    with jax.enable_x64(True):
+        key = jax.random.split(KEY, reps)[0]
+        words = np.asarray(jax.random.bits(key, ((n + 1) // 2,), np.uint64))
+    slots = np.concatenate([words & np.uint64(2**32 - 1), words >> np.uint64(32)])[:n]
+    return np.bincount((slots * (n / 2**32)).astype(int), minlength=n)[None]
+
+
 def test_clusters_are_drawn_whole():
     frequency, codes = 1.0 + np.arange(N) % 2, np.arange(N) // 5
     drawn = np.asarray(draw_frequencies(KEY, frequency, 50, codes)) / frequency

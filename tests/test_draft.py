@@ -124,6 +124,31 @@ def test_one_pass_in_float64_is_left(name):
     assert int(solver.step(problem, state).status) == int(Status.converged)
 
 
+@pytest.mark.parametrize("name", ["logit", "poisson", "gamma log"])
+def test_the_drafts_information_serves_where_its_digits_are_enough(name):
+    X, y = data(MODELS[name])
+    problem, _ = prepare(X, y[0], MODELS[name])
+    wide = Drafted(IRLS())
+    exact = wide.step(problem, wide.init(problem, None))
+    state = Drafted(IRLS(), near_enough=True).init(problem, None)
+    assert int(state.status) == int(Status.converged)
+    one = fit(X, y[0], MODELS[name])
+    apart = np.asarray(state.beta - exact.beta) / np.asarray(one.bse)
+    assert 0 < np.max(np.abs(apart)) < 1e-9
+    strict = Drafted(IRLS(tol=1e-20), near_enough=True).init(problem, None)
+    assert int(strict.status) == RUNNING
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_coefficients_alone_are_near_enough(name):
+    X, y = data(MODELS[name], p=2 if "identity" in name else P)
+    full = fit_many(X, y, MODELS[name])
+    bare = fit_many(X, y, MODELS[name], cov=False, likelihood=False)
+    np.testing.assert_array_equal(bare.status, full.status)
+    apart = np.asarray(bare.params - full.params) / np.asarray(full.bse)
+    assert np.nanmax(np.abs(apart)) < 1e-9
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

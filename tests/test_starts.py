@@ -171,3 +171,17 @@ def test_reweighted_lanes_may_start_from_their_common_fit():
     plain = fit_many(SHARED, y, families.Binomial(), freq_weights=weights)
     assert near.tally() == {"converged": LANES} and in_standard_errors(near, plain) < 1e-9
     assert np.mean(near.n_iter) < np.mean(plain.n_iter)
+
+
+@pytest.mark.parametrize("elements", [1, 2**30], ids=["drafted", "plain"])
+@pytest.mark.parametrize("value", [1e150, np.nan])
+def test_a_start_nearby_does_not_see_rows_that_are_gone(monkeypatch, elements, value):
+    monkeypatch.setattr(batch, "FILLED_ELEMENTS", elements)
+    X = np.vstack([SHARED, [1.0, value, -2.0]])
+    y = np.append(data("logistic", SHARED, [0.2, 0.5, -0.3]), 0.0)
+    weights = np.pad(RANDOM.multinomial(N, np.full(N, 1 / N), LANES), [(0, 0), (0, 1)])
+    for family in (families.Binomial(), families.Poisson()):
+        own = fit(X[:-1], y[:-1], family)
+        found = fit_many(X, y, family, freq_weights=weights, start=Near(own.params))
+        clean = fit_many(X[:-1], y[:-1], family, freq_weights=weights[:, :-1])
+        assert found.tally() == {"converged": LANES} and in_standard_errors(found, clean) < 1e-9

@@ -12,9 +12,18 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxglm._types import Array, as_float32, record
+from jaxglm._types import Array, as_float32, record, static
+from jaxglm.linalg import solve_pd
 from jaxglm.model import Problem, evaluate
-from jaxglm.solvers.base import RUNNING, Near, Solver, Start, decrement_tolerance
+from jaxglm.solvers.base import (
+    RUNNING,
+    Near,
+    Solver,
+    Start,
+    Status,
+    as_status,
+    decrement_tolerance,
+)
 from jaxglm.solvers.irls import IRLS
 from jaxglm.solvers.newton import Newton
 from jaxglm.solvers.scoring import ScoringState, steps_from
@@ -31,9 +40,13 @@ class Drafted(Solver):
 
     Only where the log-likelihood is concave and every way leads to the same maximum. A lane whose
     steps do not shrink, or fail in float32, begins in float64 at the solver's own start.
+
+    near_enough: whether 1e-9 standard errors from the maximum are, and the last draft's information
+    serves the last step too.
     """
 
     solver: IRLS | Newton
+    near_enough: bool = static(default=False)
 
     @property
     def polish(self) -> None:
@@ -59,15 +72,44 @@ class Drafted(Solver):
                 decrement=jnp.asarray(jnp.inf, jnp.float32),
                 running=begun.status == RUNNING,
                 sound=begun.status == RUNNING,
+                information=jnp.zeros((begun.beta.shape[0],) * 2, jnp.float32),
                 n_iter=begun.n_iter,
             ),
         )
-        return dataclasses.replace(
+        first = dataclasses.replace(
             first,
             direction=jnp.where(draft.sound, draft.beta - first.beta, first.direction),
             observed=first.observed | draft.sound,
             n_iter=draft.n_iter,
         )
+        return self._settled(problem, first, draft) if self.near_enough else first
+
+    def _settled(self, problem: Problem, first: ScoringState, draft: _Draft) -> ScoringState:
+        """The last state, if a step by the draft's information leads there, else the first.
+
+        After steps a and b there is left about a b, in standard errors.
+        """
+        now = evaluate(
+            problem, draft.beta, observed=False, needs_deviance=False, needs_information=False
+        )
+        step = solve_pd(draft.information.astype(now.score.dtype), now.score)
+        decrement = now.score @ step
+        phi = 1.0 if problem.family.fixed_scale else now.pearson / problem.design.shape[0]
+        tol = decrement_tolerance(self.solver.tol, problem.design.dtype)
+        close = (decrement >= 0) & (decrement <= tol * phi)
+        both = tol * decrement_tolerance(None, jnp.float32)
+        close = close & (decrement * draft.decrement <= both * phi**2)
+        last = dataclasses.replace(
+            first,
+            beta=draft.beta + step,
+            last_step=step,
+            decrement=decrement / phi,
+            faint=now.faint,
+            n_iter=draft.n_iter + 1,
+            status=as_status(Status.converged),
+        )
+        settled = draft.sound & (now.invalid == 0) & close
+        return jax.tree.map(lambda a, b: jnp.where(settled, a, b), last, first)
 
     def step(self, problem: Problem, state: ScoringState) -> ScoringState:
         """One pass over the data, in float64."""
@@ -92,6 +134,7 @@ class _Draft:
     decrement: Array
     running: Array
     sound: Array
+    information: Array  # as last evaluated
     n_iter: Array
 
 
@@ -108,5 +151,6 @@ def _draft_step(problem: Problem, draft: _Draft) -> _Draft:
         decrement=decrement,
         running=shrinks & (last > decrement_tolerance(None, jnp.float32) * phi),
         sound=shrinks,
+        information=now.information,
         n_iter=draft.n_iter + 1,
     )

@@ -13,6 +13,7 @@ a start that may be far away, the deviance must not increase.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 
@@ -266,10 +267,14 @@ def _step_from(problem: Problem, near: Array, evaluate: Evaluate) -> tuple[Array
 
     Of what lanes share, information and means are computed once for all of them.
     """
-    now = evaluate(problem, near, observed=False, needs_deviance=False)
+    # Rows that are gone, whose share is 0 whatever their means, would have them made lane by lane.
+    alike = dataclasses.replace(problem, rows=dataclasses.replace(problem.rows, resting_eta=None))
+    now = evaluate(alike, near, observed=False, needs_deviance=False)
     beta = jnp.pad(near, (0, problem.design.shape[1] - near.shape[0]))
     solve = partial(highest, inverse_pd(now.information))
-    return beta, beta + _two_steps(problem, beta, now.score, solve, evaluate)[0]
+    steps, decrement, _ = _two_steps(problem, beta, now.score, solve, evaluate)
+    # No step where one of them is beyond all numbers.
+    return beta, beta + jnp.where(jnp.isfinite(decrement), steps, 0.0)
 
 
 def _slope_at(family: Family, mu: Array, eta: Array) -> tuple[Array, Array]:

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.resampling --reps 10000 --peers boot,statsmodels,scikit-learn` prints one JSON
 object. A logistic regression, n = 500, p = 6. Ours is warm (its first call is printed apart); peers
-fit `--peer-reps` replicates and are scaled to as many as ours.
+fit as many replicates, or `--peer-reps` of them, scaled.
 """
 
 from __future__ import annotations
@@ -109,18 +109,19 @@ PEERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reps", type=int, default=10_000)
-    parser.add_argument("--peer-reps", type=int, default=1_000)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--peer-reps", type=int)
+    parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--peers", default=",".join(PEERS))
     options = parser.parse_args()
-    record = {"reps": options.reps, "peer_reps": options.peer_reps, "cores": os.cpu_count()}
+    peer_reps = options.peer_reps or options.reps
+    record = {"reps": options.reps, "peer_reps": peer_reps, "cores": os.cpu_count()}
     record["load"] = os.getloadavg()
     record["ours"] = ours(options.reps, options.repeats)
     for name in options.peers.split(","):
         run, beside = PEERS[name]
-        found = run(options.peer_reps)
+        found = run(peer_reps)
         own = record["ours"][beside]
-        scaled = found["seconds"] * options.reps / options.peer_reps
+        scaled = found["seconds"] * options.reps / peer_reps
         record[name] = found | {
             "ratio": scaled / float(np.median(own["warm"])),
             "difference": float(np.max(np.abs(np.divide(found["result"], own["result"]) - 1.0))),

@@ -296,10 +296,8 @@ def _count_slots(
     """
 
     def one(key: Array) -> Array:
-        # JAX computes two words for either, so that one of 64 bits serves two slots.
-        words = jax.random.bits(key, (-(-low.size // 2),), jnp.uint64)
-        halves = jnp.concatenate([words & (2**32 - 1), words >> 32])[: low.size]
-        at = low + width * (halves.astype(jnp.uint32) * 2.0**-32)
+        words = jnp.concatenate(_words(key, -(-low.size // 2)))[: low.size]
+        at = low + width * (words * 2.0**-32)
         if bounds is None:
             drawn = at.astype(jnp.int32)
         else:
@@ -311,6 +309,27 @@ def _count_slots(
 
     own = jax.lax.dynamic_slice_in_dim(keys, first, size)
     return jax.lax.map(one, own, batch_size=max(1, DRAWN // max(1, low.size)))
+
+
+def _words(key: Array, count: int) -> tuple[Array, Array]:
+    """The lower and upper halves (count,) of a key's first 64-bit words, as jax.random.bits has.
+
+    Threefry written out: on a CPU JAX's own goes to memory after every four rounds, and takes
+    twice as long. Source: Salmon et al. (2011).
+    """
+    if str(jax.random.key_impl(key)) != "threefry2x32":
+        words = jax.random.bits(key, (count,), jnp.uint64)
+        return words.astype(jnp.uint32), (words >> 32).astype(jnp.uint32)
+    first, second = jax.random.key_data(key)
+    keys = first, second, first ^ second ^ np.uint32(0x1BD11BDA)
+    high, low = jnp.full(count, first), jnp.arange(count, dtype=jnp.uint32) + second
+    for i in range(5):
+        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            high = high + low
+            low = high ^ (low << np.uint32(turn) | low >> np.uint32(32 - turn))
+        high = high + keys[(i + 1) % 3]
+        low = low + keys[(i + 2) % 3] + np.uint32(i + 1)
+    return low, high
 
 
 def _share(key: Any, frequency: np.ndarray, reps: int, strata: ArrayLike | None) -> np.ndarray:

@@ -8,7 +8,7 @@ from conftest import reference
 
 import jaxglm
 from jaxglm import FitWarning, families, links
-from jaxglm.bootstrap import draw_frequencies, refit
+from jaxglm.bootstrap import _words, draw_frequencies, refit
 
 CASE = reference("r_anova")["bootstrap"]
 DATA = small()
@@ -54,6 +54,16 @@ def test_counts_of_many_equal_rows_are_small_and_by_the_key_alone(n):
     found = [np.sum(drawn == count) for count in (0, 1)]
     # Counts are far less variable than independent ones: six standard errors of those.
     close(np.array(found), expected, atol=6 * np.sqrt(600 * n / 4), rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_words_are_those_of_jax(kind):
+    with jax.enable_x64(True):
+        key = jax.random.key(2**40 + 3, impl=kind)
+        words = np.asarray(jax.random.bits(key, (37,), np.uint64))
+        low, high = map(np.asarray, _words(key, 37))
+    np.testing.assert_array_equal(low, words.astype(np.uint32))
+    np.testing.assert_array_equal(high, (words >> np.uint64(32)).astype(np.uint32))
 
 
 def draw_alone(n, reps):

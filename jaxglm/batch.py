@@ -101,7 +101,7 @@ def fit_many(
     chunk_size: lanes that are computed together (None: from the number of rows). dtype: None for
     float64 from NumPy and pandas, an array's own for `jax.Array`. progress: show a bar. cov=False
     leaves out the covariance, likelihood=False deviance and log-likelihood, whose logarithms cost
-    as much as a pass; without both, coefficients of large batches are those of the maximum to 1e-9
+    as much as a pass; without both, coefficients of large batches are those of the maximum to 1e-8
     standard errors. devices: those to spread the lanes over (None: JAX's default).
 
     Large float64 batches make their first passes in float32, where that leads to the same maximum.

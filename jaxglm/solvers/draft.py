@@ -41,7 +41,7 @@ class Drafted(Solver):
     Only where the log-likelihood is concave and every way leads to the same maximum. A lane whose
     steps do not shrink, or fail in float32, begins in float64 at the solver's own start.
 
-    near_enough: whether 1e-9 standard errors from the maximum are, and the last draft's information
+    near_enough: whether 1e-8 standard errors from the maximum are, and the last draft's information
     serves the last step too.
     """
 

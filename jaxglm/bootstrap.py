@@ -304,8 +304,8 @@ def _count_slots(
             drawn = jnp.minimum(jnp.searchsorted(bounds, at, side="right"), last)
         drawn = drawn if units is None else units[drawn]
         # No slot is beyond the end: to check costs as much as to count.
-        one, nothing = jnp.ones((), counter), jnp.zeros(rows, counter)
-        return nothing.at[drawn].add(one, mode="promise_in_bounds")
+        nothing, once = jnp.zeros(rows, counter), jnp.ones((), counter)
+        return nothing.at[drawn].add(once, mode="promise_in_bounds")
 
     own = jax.lax.dynamic_slice_in_dim(keys, first, size)
     return jax.lax.map(one, own, batch_size=max(1, DRAWN // max(1, low.size)))

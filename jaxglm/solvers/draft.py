@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxglm._types import Array, as_float32, record, static
-from jaxglm.linalg import solve_pd
+from jaxglm.linalg import highest, inverse_pd
 from jaxglm.model import Problem, evaluate
 from jaxglm.solvers.base import (
     RUNNING,
@@ -87,18 +87,23 @@ class Drafted(Solver):
     def _settled(self, problem: Problem, first: ScoringState, draft: _Draft) -> ScoringState:
         """The last state, if a step by the draft's information leads there, else the first.
 
-        After steps a and b there is left about a b, in standard errors.
+        After steps a and b there is left about (a + r) b, in standard errors: a by the curvature, r
+        by the rounding of the draft's matrix, which grows with the variances' inflation.
         """
         now = evaluate(
             problem, draft.beta, observed=False, needs_deviance=False, needs_information=False
         )
-        step = solve_pd(draft.information.astype(now.score.dtype), now.score)
+        information = draft.information.astype(now.score.dtype)
+        inverse = inverse_pd(information)
+        step = highest(inverse, now.score)
         decrement = now.score @ step
         phi = 1.0 if problem.family.fixed_scale else now.pearson / problem.design.shape[0]
         tol = decrement_tolerance(self.solver.tol, problem.design.dtype)
         close = (decrement >= 0) & (decrement <= tol * phi)
-        both = tol * decrement_tolerance(None, jnp.float32)
-        close = close & (decrement * draft.decrement <= both * phi**2)
+        inflation = jnp.max(jnp.diagonal(information) * jnp.diagonal(inverse))
+        rounding = 4.0 * step.shape[0] * jnp.finfo(jnp.float32).eps * inflation
+        both = (jnp.sqrt(draft.decrement / phi) + rounding) * jnp.sqrt(decrement / phi)
+        close = close & (both**2 <= tol * decrement_tolerance(None, jnp.float32))
         last = dataclasses.replace(
             first,
             beta=draft.beta + step,

@@ -48,11 +48,11 @@ class Design(abc.ABC):
 
     @abc.abstractmethod
     def spoiled(self) -> Array:
-        """Which rows (n,) have an entry that is not finite."""
+        """Which rows (n,) have an entry that is not finite, or too large to be squared."""
 
     @abc.abstractmethod
     def cleaned(self) -> Design:
-        """The design with the entries that are not finite set to 0."""
+        """The design with such entries set to 0."""
 
     @abc.abstractmethod
     def predictor(self, beta: Array) -> Array:
@@ -155,7 +155,7 @@ class Columns(Design):
         return BLOCK_ROWS
 
     def spoiled(self) -> Array:
-        return ~jnp.all(jnp.isfinite(self.columns), axis=0)
+        return ~jnp.all(_is_usable(self.columns), axis=0)
 
     def cleaned(self) -> Design:
         return Columns(_cleaned(self.columns), _cleaned(self.rows))
@@ -347,12 +347,17 @@ def as_design(X: Any) -> Design:
     return X if isinstance(X, Design) else Dense(X)
 
 
+def _is_usable(X: Array) -> Array:
+    """Which entries are numbers that can be squared: lanes share the products of their columns."""
+    return jnp.abs(X) <= jnp.sqrt(jnp.finfo(X.dtype).max)
+
+
 def _spoiled(X: Array) -> Array:
-    return ~jnp.all(jnp.isfinite(X), axis=1)
+    return ~jnp.all(_is_usable(X), axis=1)
 
 
 def _cleaned(X: Array) -> Array:
-    return jnp.where(jnp.isfinite(X), X, 0.0)
+    return jnp.where(_is_usable(X), X, 0.0)
 
 
 @jax.custom_jvp

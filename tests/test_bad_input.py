@@ -326,6 +326,7 @@ LANES = {
     "negative y": {"y": at(4, -1)},
     "nan in X": {"X": at((3, 1), np.nan, X)},
     "inf in X": {"X": at((3, 1), np.inf, X)},
+    "1e200 in X": {"X": at((3, 1), 1e200, X)},
     "nan weight": {"var_weights": at(1, np.nan)},
     "negative weight": {"var_weights": at(5, -1)},
     "no weight": {"var_weights": np.zeros(N)},

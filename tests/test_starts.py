@@ -174,7 +174,7 @@ def test_reweighted_lanes_may_start_from_their_common_fit():
 
 
 @pytest.mark.parametrize("elements", [1, 2**30], ids=["drafted", "plain"])
-@pytest.mark.parametrize("value", [1e150, np.nan])
+@pytest.mark.parametrize("value", [1e150, 1e300, np.nan])
 def test_a_start_nearby_does_not_see_rows_that_are_gone(monkeypatch, elements, value):
     monkeypatch.setattr(batch, "FILLED_ELEMENTS", elements)
     X = np.vstack([SHARED, [1.0, value, -2.0]])

@@ -53,7 +53,7 @@ _MEANINGS = {
     Status.separated: "No finite maximum: the likelihood rises as coefficients go to infinity.",
     Status.singular: "The information matrix is singular: collinear or too many columns.",
     Status.boundary: "The maximum lies on the edge of the parameter space.",
-    Status.invalid_data: "Non-finite data, a response outside the support, or an invalid weight.",
+    Status.invalid_data: "Data or X^2 not finite, y outside the support, or an invalid weight.",
 }
 
 

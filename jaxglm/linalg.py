@@ -35,7 +35,7 @@ def row_sum(v: Array) -> Array:
     return highest(v, jnp.ones(v.shape, v.dtype))
 
 
-def _pivot_tolerance(p: int, dtype: Any) -> float:
+def pivot_tolerance(p: int, dtype: Any) -> float:
     """The share of a diagonal element below which a Cholesky pivot is rounding error."""
     return 4.0 * p * float(np.finfo(dtype).eps)
 
@@ -114,7 +114,7 @@ def _checked_cholesky(matrix: Array) -> Array:
     scale = _power_of_two(jnp.diagonal(matrix))
     lower = jnp.linalg.cholesky(matrix * scale[None, :] * scale[:, None], symmetrize_input=False)
     pivots = jnp.diagonal(lower) ** 2
-    sound = jnp.all(pivots > _pivot_tolerance(p, matrix.dtype) * jnp.diagonal(matrix) * scale**2)
+    sound = jnp.all(pivots > pivot_tolerance(p, matrix.dtype) * jnp.diagonal(matrix) * scale**2)
     return jnp.where(sound, lower / scale[:, None], jnp.nan)
 
 
@@ -133,7 +133,7 @@ def _swept(a: Array) -> Array:
     NaN in the lanes where a pivot is no more than rounding error. Source: Goodnight (1979).
     """
     p = a.shape[0]
-    tolerance = _pivot_tolerance(p, a.dtype)
+    tolerance = pivot_tolerance(p, a.dtype)
     diagonal = jnp.stack([a[j, j] for j in range(p)])
 
     def sweep(at: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ from jaxglm.families import Binomial, Family
 from jaxglm.fit import Fit, Status, prepare, to_host
 from jaxglm.lane_arguments import dtype_of
 from jaxglm.lanes import has_inference, precision_of, wald_lanes
-from jaxglm.linalg import highest, inverse_pd
+from jaxglm.linalg import highest, inverse_pd, pivot_tolerance
 from jaxglm.model import eta_score, expected_weight
 from jaxglm.penalties import Jeffreys, Penalty
 from jaxglm.solvers import IRLS, Solver
@@ -347,7 +347,7 @@ def _score_lane(shared: Array, columns: Array, given: _Inputs, null: Fit) -> Sca
     score, information = highest(rest, s), highest(w * rest, rest.T)
     inverse = inverse_pd(information)
     # The last pivot of the lane's Cholesky factorization, judged as a fit would judge it.
-    tolerance = 4.0 * sum(shared.shape[1:] + columns.shape[:1]) * jnp.finfo(eta.dtype).eps
+    tolerance = pivot_tolerance(shared.shape[1] + columns.shape[0], eta.dtype)
     explained = jnp.diagonal(information) <= tolerance * jnp.sum(w * columns**2, axis=1)
     singular = jnp.any(explained) | ~jnp.all(jnp.isfinite(inverse))
     status = jnp.where(singular, int(Status.singular), null.status)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxglm._types import Array, as_float32, record, static
-from jaxglm.linalg import highest, inverse_pd
+from jaxglm.linalg import highest, inverse_pd, pivot_tolerance
 from jaxglm.model import Problem, evaluate
 from jaxglm.solvers.base import (
     RUNNING,
@@ -101,9 +101,9 @@ class Drafted(Solver):
         tol = decrement_tolerance(self.solver.tol, problem.design.dtype)
         close = (decrement >= 0) & (decrement <= tol * phi)
         inflation = jnp.max(jnp.diagonal(information) * jnp.diagonal(inverse))
-        rounding = 4.0 * step.shape[0] * jnp.finfo(jnp.float32).eps * inflation
-        both = (jnp.sqrt(draft.decrement / phi) + rounding) * jnp.sqrt(decrement / phi)
-        close = close & (both**2 <= tol * decrement_tolerance(None, jnp.float32))
+        rounding = pivot_tolerance(step.shape[0], jnp.float32) * inflation
+        rest = (jnp.sqrt(draft.decrement / phi) + rounding) * jnp.sqrt(decrement / phi)
+        close = close & (rest**2 <= tol * decrement_tolerance(None, jnp.float32))
         last = dataclasses.replace(
             first,
             beta=draft.beta + step,

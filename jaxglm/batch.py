@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from jaxglm._threads import compiler_options, cores, threads
 from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
+from jaxglm.draws import Draws
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, prepare, solve_prepared
 from jaxglm.implicit import KEPT
@@ -38,8 +39,10 @@ from jaxglm.lane_arguments import (
     corrected,
     design_shape,
     dtype_of,
+    elements,
     fill_rows,
     find_lanes,
+    own_dtypes,
 )
 from jaxglm.lane_groups import Group, all_groups, dtype_in_hand, put, regrouped, room_for, take
 from jaxglm.penalties import Penalty
@@ -60,14 +63,27 @@ FILLED_ELEMENTS = 2**20
 
 
 class _Plan(NamedTuple):
-    """What is compiled in besides the solver: the inputs' structure, and which have lanes."""
+    """What is compiled in besides the solver: the inputs' structure, and their leaves' dtypes.
+
+    mapped: whether lanes have their own of a leaf.
+    """
 
     treedef: Any
     mapped: tuple[bool, ...]
-    dtype: Any
+    dtypes: tuple[np.dtype, ...]
     chunk: int
     cov: bool
     likelihood: bool
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the design, and of all data."""
+        return self.dtypes[0]
+
+    def split(self, leaves: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+        """What belongs to the leaves that lanes have of their own, and to those that they share."""
+        pairs = list(zip(leaves, self.mapped, strict=True))
+        return [v for v, own in pairs if own], [v for v, own in pairs if not own]
 
 
 def fit_many(
@@ -77,7 +93,7 @@ def fit_many(
     *,
     offset: ArrayLike | None = None,
     var_weights: ArrayLike | None = None,
-    freq_weights: ArrayLike | None = None,
+    freq_weights: ArrayLike | Draws | None = None,
     n_trials: ArrayLike | None = None,
     penalty: Penalty | ArrayLike | None = None,
     scale: str | ArrayLike | None = None,
@@ -118,13 +134,13 @@ def fit_many(
     dtype = dtype_of(X, y, traced=traced) if dtype is None else as_precision(dtype)
     require_solver(solver)
     _check_devices(devices)
-    scope = jax.enable_x64(True) if dtype == np.float64 and not traced else contextlib.nullcontext()
-    with scope:
+    wide = dtype == np.float64 or isinstance(freq_weights, Draws)
+    with jax.enable_x64(True) if wide and not traced else contextlib.nullcontext():
         inputs = as_arrays(inputs, scale, dtype, host=not traced)
         n, p = design_shape(inputs.X)
         lanes, mapped = find_lanes(inputs, n, p)
         chunk = lanes_at_once(chunk_size, (n, p), lanes, dtype, own=mapped[0])
-        large = max(map(np.size, jax.tree.leaves(inputs))) >= FILLED_ELEMENTS
+        large = elements(inputs) >= FILLED_ELEMENTS
         if not (traced or large):
             inputs = fill_rows(inputs, n)
             lanes, mapped = find_lanes(inputs, *design_shape(inputs.X))
@@ -132,7 +148,7 @@ def fit_many(
             inputs = inputs._replace(start=_fit_covariates(inputs, dtype, solver))
             mapped += (False,) * (inputs.start is not None)
         leaves, treedef = jax.tree.flatten(inputs)
-        plan = _Plan(treedef, mapped, np.dtype(dtype), chunk, cov, likelihood)
+        plan = _Plan(treedef, mapped, own_dtypes(inputs, dtype), chunk, cov, likelihood)
         if large and isinstance(solver, (IRLS, Newton)) and solver.max_steps > FIRST_LIMIT:
             solver = Drafted(solver, near_enough=not (cov or likelihood))
         if traced:
@@ -177,8 +193,7 @@ def _map_lanes(plan: _Plan, solver: Solver, leaves: list[Array], together: int) 
     On the way back their row quantities are computed again: to keep them takes dozens of arrays of
     all responses' size.
     """
-    own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
-    shared = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
+    own, shared = plan.split(leaves)
     lane = partial(_fit_lane, plan, solver, shared=shared, limit=None)
     kept = jax.checkpoint_policies.save_only_these_names(KEPT)
     return jax.lax.map(
@@ -193,6 +208,8 @@ def _fit_lane(
     mine, common = iter(own), iter(shared)
     leaves = [next(mine) if m else next(common) for m in plan.mapped]
     inputs: Inputs = jax.tree.unflatten(plan.treedef, leaves)
+    if isinstance(inputs.freq_weights, Draws):
+        inputs = inputs._replace(freq_weights=inputs.freq_weights.lane().astype(plan.dtype))
     if plan.mapped[0] and not isinstance(inputs.X, Design):
         inputs = inputs._replace(X=Columns.of(inputs.X))
     problem, invalid = prepare(
@@ -234,7 +251,7 @@ def _fit_group(
     @jax.jit
     def fit_chunk(own: list[Array], shared: list[Array], limit: Array, start: Array) -> Fit:
         part = [jax.lax.dynamic_slice_in_dim(leaf, start, size) for leaf in own]
-        part = [leaf.astype(plan.dtype) for leaf in part]
+        part = list(map(jax.lax.convert_element_type, part, plan.split(plan.dtypes)[0]))
         return jax.vmap(lambda own: _fit_lane(plan, solver, own, shared, limit))(part)
 
     def add(i: Array, whole: Fit) -> Fit:
@@ -270,17 +287,16 @@ def _drive(
     """Groups side by side under a low step limit, then the unfinished lanes together."""
     targets = list(devices) if devices else [None]
     platform = targets[0].platform if devices else jax.default_backend()
-    own = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if m]
-    common = [leaf for leaf, m in zip(leaves, plan.mapped, strict=True) if not m]
-    common = [as_dtype(plan.dtype, leaf) for leaf in common]
+    (own, common), (wanted, kept) = plan.split(leaves), plan.split(plan.dtypes)
+    common = list(map(as_dtype, kept, common))
     shared = [jax.device_put(common, target) for target in targets]
     workers = max(len(targets), cores())
     # Scoped settings belong to a thread, so the workers are told.
     wide = jax.config.jax_enable_x64
-    elements = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
-    groups = all_groups(lanes, plan.chunk, workers, elements * plan.dtype.itemsize)
+    design = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
+    groups = all_groups(lanes, plan.chunk, workers, design * plan.dtype.itemsize)
     group_fit = _compiled(platform, len(groups) > 1)
-    kinds = [dtype_in_hand(leaf, plan.dtype) for leaf in own]
+    kinds = list(map(dtype_in_hand, own, wanted))
     # One set of rooms for every worker; what is computed from them is done before they are filled
     # again.
     rooms: SimpleQueue[list[Any]] = SimpleQueue()
@@ -294,7 +310,7 @@ def _drive(
         try:
             with jax.enable_x64(wide):
                 held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
-                mine = [as_dtype(kind, leaf) for leaf, kind in zip(held, kinds, strict=True)]
+                mine = list(map(as_dtype, kinds, held))
                 mine = mine if targets[which] is None else jax.device_put(mine, targets[which])
                 chunks = -(-group.lanes.size // plan.chunk)
                 numbers = map(np.int32, (limit, group.first, chunks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from jaxglm.designs import Augmented, Dense, Design, OneWay
 from jaxglm.dispersion import Dispersion, as_dispersion
+from jaxglm.draws import Draws
 from jaxglm.families import Family
 from jaxglm.fit import Fit, Status, as_model_family, as_penalty, to_host
 from jaxglm.penalties import Penalty
@@ -53,6 +55,8 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
         value = getattr(inputs, name)
         if isinstance(value, Near):
             return Near(data(name, value.beta))
+        if isinstance(value, Draws):
+            return value
         return None if value is None else data(name, value)
 
     X = inputs.X
@@ -94,6 +98,25 @@ def as_precision(dtype: Any) -> Any:
 def as_dtype(dtype: Any, leaf: Any) -> Any:
     """A leaf in this dtype, where it is."""
     return leaf.astype(dtype) if isinstance(leaf, jax.Array) else np.asarray(leaf, dtype)
+
+
+def own_dtypes(inputs: Inputs, dtype: Any) -> tuple[np.dtype, ...]:
+    """What every leaf is computed in: `dtype`; what draws are made from, as it is."""
+
+    def kept(value: Any) -> Any:
+        drawn = isinstance(value, Draws)
+        return jax.tree.map(lambda v: v.dtype, value) if drawn else np.dtype(dtype)
+
+    return tuple(jax.tree.leaves(jax.tree.map(kept, inputs, is_leaf=_is_drawn)))
+
+
+def elements(inputs: Inputs) -> int:
+    """The numbers of the largest argument, once it is there."""
+    return max(math.prod(np.shape(v)) for v in jax.tree.leaves(inputs, is_leaf=_is_drawn))
+
+
+def _is_drawn(value: Any) -> bool:
+    return isinstance(value, Draws)
 
 
 def _where_it_is(value: Any) -> Any:
@@ -141,9 +164,9 @@ def _only_0_and_1(y: Any) -> Any:
 def find_lanes(inputs: Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:
     """B, and for every leaf of `inputs` whether it has the lane axis."""
     lanes: dict[str, int] = {}
-    mapped = []
+    mapped: list[bool] = []
     for field, value in zip(Inputs._fields, inputs, strict=True):
-        for path, leaf in jax.tree_util.tree_leaves_with_path(value):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(value, is_leaf=_is_drawn):
             shape, name = np.shape(leaf), field + jax.tree_util.keystr(path)
             alone, in_lanes = _allowed_shapes(name, inputs, n, p)
             own = shape not in alone
@@ -151,7 +174,8 @@ def find_lanes(inputs: Inputs, n: int, p: int) -> tuple[int, tuple[bool, ...]]:
                 options = ", ".join([*map(str, alone), *(str(("B", *s)) for s in in_lanes)])
                 options = options.replace("'B'", "B")
                 raise ValueError(f"{name}: shape {shape}; allowed are {options}, X being {(n, p)}.")
-            mapped.append(own)
+            # Of draws the first leaf alone has it.
+            mapped += [own] + [False] * (len(jax.tree.leaves(leaf)) - 1)
             if own:
                 lanes[name] = shape[0]
     if not lanes:
@@ -219,6 +243,7 @@ def fill_rows(inputs: Inputs, n: int) -> Inputs:
         return leaf if np.ndim(leaf) == 0 else fill(leaf, np.ndim(leaf) - 1)
 
     y, frequency = inputs.y, inputs.freq_weights
+    frequency = frequency.weights() if isinstance(frequency, Draws) else frequency
     if isinstance(X, Augmented):
         # The rows of lanes follow their number; a column that is shared has nothing before them.
         own = min(1, np.ndim(X.varying) - 1)

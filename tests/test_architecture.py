@@ -21,7 +21,7 @@ FLOORS = [
     ("_types",),
     ("_logarithm",),
     ("_loggamma",),
-    ("_chunks", "_labels", "_progress", "_roots", "_special", "_tables", "_threads"),
+    ("_chunks", "_labels", "_progress", "_roots", "_special", "_tables", "_threads", "draws"),
     ("_likelihood", "link"),
     ("links",),
     ("family",),

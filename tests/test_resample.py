@@ -9,6 +9,7 @@ from conftest import reference
 
 from jaxglm import families, fit_many, links, resample
 from jaxglm.bootstrap import fit_parts
+from jaxglm.draws import draw_frequencies, draw_shares
 from jaxglm.frames import FitWarning
 from jaxglm.resample import intervals
 
@@ -134,13 +135,14 @@ def test_draws_keep_to_clusters_and_strata():
     clusters, strata = np.arange(N) // 3, (np.arange(N) >= 12).astype(int)
     for method in ("pairs", "bayesian"):
         drawn(method=method, clusters=clusters, strata=strata)
-    weights = resample.refits.draw_frequencies(jax.random.key(0), np.ones(N), 50, clusters, strata)
-    by_cluster = np.asarray(weights).reshape(50, N // 3, 3)
+    key = jax.random.key(0)
+    weights = draw_frequencies(key, np.ones(N), 50, clusters, strata).weights()
+    by_cluster = weights.reshape(50, N // 3, 3)
     assert np.all(by_cluster == by_cluster[:, :, :1])
     assert np.all(by_cluster[:, :4, 0].sum(axis=1) == 4)
-    shares = resample.refits.draw_shares(jax.random.key(0), np.ones(N), 50, None, strata)
-    close(np.asarray(shares)[:, :12].sum(axis=1), np.full(50, 12.0))
-    assert np.std(np.asarray(shares)) > 0.8
+    shares = draw_shares(key, np.ones(N), 50, None, strata).weights()
+    close(shares[:, :12].sum(axis=1), np.full(50, 12.0))
+    assert np.std(shares) > 0.8
 
 
 def test_the_wild_bootstrap_of_least_squares_is_a_refit_to_signed_residuals():

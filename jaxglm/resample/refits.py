@@ -18,8 +18,6 @@ from jaxglm.bootstrap import (
     HELD,
     Model,
     as_key,
-    draw_frequencies,
-    draw_shares,
     fit_parts,
     key_parts,
     model_of,
@@ -27,6 +25,7 @@ from jaxglm.bootstrap import (
     start_near,
 )
 from jaxglm.covariance import estimating_rows
+from jaxglm.draws import Draws, draw_frequencies, draw_shares
 from jaxglm.families import Family
 from jaxglm.fit import Fit, fit, prepare
 from jaxglm.frames import FitWarning, float64
@@ -286,7 +285,7 @@ def warn_of_failures(sound: np.ndarray) -> None:
 # estimate, estimate_bse, params, status, sound, refits
 _Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]
 
-_WEIGHTS: dict[str, Callable[..., Any]] = {"pairs": draw_frequencies, "bayesian": draw_shares}
+_WEIGHTS: dict[str, Callable[..., Draws]] = {"pairs": draw_frequencies, "bayesian": draw_shares}
 _METHODS = (*_WEIGHTS, "parametric", "wild")
 
 
@@ -297,7 +296,7 @@ def _draws(
     reps: int,
     codes: np.ndarray | None,
     strata: np.ndarray | None,
-) -> Iterator[np.ndarray]:
+) -> Iterator[Draws]:
     """freq_weights (reps, n) of the method, in parts."""
     for part, held in key_parts(key, reps, len(frequency)):
         yield _WEIGHTS[method](part, frequency, held, codes, strata)

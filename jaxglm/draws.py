@@ -1,0 +1,247 @@
+"""Floor 0: freq_weights of bootstrap samples, each made from a key of its own where it is used.
+
+As arrays they would be written by one core, and read by another when all are there. `fit_many`
+takes them as `Draws`, and makes a lane's when its turn comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxglm._types import Array, ArrayLike, record, static
+
+__all__ = ["Draws", "draw_frequencies", "draw_shares"]
+
+# Numbers that are drawn in one step where all are wanted: a core's cache holds them.
+DRAWN = 2**17
+
+
+@record
+class _Clusters:
+    """To which cluster a row belongs, and for how many observations it stands; both (n,)."""
+
+    codes: Array
+    frequency: Array
+
+
+class Draws(ABC):
+    """freq_weights (B, n) that are not there yet: weights of units, rows or clusters of them.
+
+    Of its leaves the first, keys (B, k), has the lane axis; lanes share the others. To be drawn
+    from where JAX has 64 bits.
+    """
+
+    keys: Array
+    kind: str  # of the keys
+    n: int
+    clusters: _Clusters | None
+
+    @abstractmethod
+    def draw(self, key: Array) -> Array:
+        """The weights of all units."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(B, n), or (n,) of one lane's, which has a key (k,)."""
+        return (*self.keys.shape[:-1], self.n)
+
+    def lane(self) -> Array:
+        """The weights (n,) of one lane."""
+        drawn = self.draw(jax.random.wrap_key_data(self.keys, impl=self.kind))
+        whole = self.clusters
+        return drawn if whole is None else drawn[whole.codes] * whole.frequency
+
+    def weights(self) -> np.ndarray:
+        """All of them (B, n)."""
+        with jax.enable_x64(True):
+            return np.asarray(_all_lanes(self))
+
+
+@jax.jit
+def _all_lanes(draws: Any) -> Array:
+    def lane(key: Array) -> Array:
+        return dataclasses.replace(draws, keys=key).lane()
+
+    return jax.lax.map(lane, draws.keys, batch_size=max(1, DRAWN // draws.n))
+
+
+def draw_frequencies(
+    key: Array,
+    frequency: ArrayLike,
+    reps: int,
+    codes: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+) -> Draws:
+    """freq_weights (reps, n) of samples with replacement from rows of these frequencies (n,).
+
+    Each sample has sum(frequency), rounded, observations; or as many clusters as there are, by
+    `codes` (n,), with all their observations. strata (n,), codes too: so many from each. Counts
+    are small unsigned integers. Among N observations chances are equal to a relative N / 2^32.
+    """
+    units, strata, clusters = _units(frequency, codes, strata)
+    present = np.flatnonzero(units > 0)
+    order = present[np.argsort(strata[present], kind="stable")]
+    each, stratum = units[order], strata[order]
+    totals = np.bincount(stratum, each)
+    sizes, ends = np.round(totals).astype(int), np.cumsum(totals)
+    who: Array | None = order
+    bounds = last = None
+    if np.all(each == np.floor(each)):
+        who = np.repeat(order, each.astype(int))
+        who = None if np.array_equal(who, np.arange(len(units))) else who
+    else:
+        # Rounding must not reach over into the next stratum.
+        bounds, last = np.cumsum(each), np.repeat(np.cumsum(np.bincount(stratum)) - 1, sizes)
+    # No unit is drawn more often than its stratum has observations. Of N with equal chances, one is
+    # drawn 256 times with a chance below N (e / 256)^256.
+    most = 255 if np.all(each == 1) else int(sizes.max(initial=0))
+    keys, kind = _lane_keys(key, reps)
+    return _Counts(
+        keys=keys,
+        low=np.repeat(ends - totals, sizes),
+        width=np.repeat(totals, sizes),
+        who=who,
+        bounds=bounds,
+        last=last,
+        clusters=clusters,
+        kind=kind,
+        n=np.size(frequency),
+        units=len(units),
+        counter=np.min_scalar_type(most),
+    )
+
+
+def draw_shares(
+    key: Array,
+    frequency: ArrayLike,
+    reps: int,
+    codes: ArrayLike | None = None,
+    strata: ArrayLike | None = None,
+) -> Draws:
+    """freq_weights (reps, n) of the Bayesian bootstrap: a Dirichlet draw over the observations.
+
+    A row of frequency f has the share of f observations; clusters have one each. The shares sum
+    to the number of observations (of clusters), in every stratum. Source: Rubin (1981).
+    """
+    units, strata, clusters = _units(frequency, codes, strata)
+    keys, kind = _lane_keys(key, reps)
+    return _Shares(
+        keys=keys,
+        units=units,
+        member=np.eye(strata.max() + 1)[strata],
+        clusters=clusters,
+        kind=kind,
+        n=np.size(frequency),
+        single=bool(np.all((units == 0) | (units == 1))),
+    )
+
+
+@record
+class _Counts(Draws):
+    """How often each of `units` is drawn by slots, each from low to low + width (slots,).
+
+    who: the unit at each whole number; or, with bounds, the one that ends at each of them, `last`
+    (slots,) at most. None: unit k at k.
+    """
+
+    keys: Array
+    low: Array
+    width: Array
+    who: Array | None
+    bounds: Array | None
+    last: Array | None
+    clusters: _Clusters | None
+    kind: str = static()
+    n: int = static()
+    units: int = static()
+    counter: Any = static()
+
+    def draw(self, key: Array) -> Array:
+        slots = self.low.size
+        words = jnp.concatenate(_words(key, -(-slots // 2)))[:slots]
+        at = self.low + self.width * (words * 2.0**-32)
+        if self.bounds is None:
+            drawn = at.astype(jnp.int32)
+        else:
+            drawn = jnp.minimum(jnp.searchsorted(self.bounds, at, side="right"), self.last)
+        drawn = drawn if self.who is None else self.who[drawn]
+        # No slot is beyond the end: to check costs as much as to count.
+        nothing, once = jnp.zeros(self.units, self.counter), jnp.ones((), self.counter)
+        return nothing.at[drawn].add(once, mode="promise_in_bounds")
+
+
+@record
+class _Shares(Draws):
+    """The share of each of G units: gamma draws, of shapes `units` (G,), scaled in their strata.
+
+    member (G, strata): 1 where a unit belongs. single: whether shapes are 0 and 1 alone.
+    """
+
+    keys: Array
+    units: Array
+    member: Array
+    clusters: _Clusters | None
+    kind: str = static()
+    n: int = static()
+    single: bool = static()
+
+    def draw(self, key: Array) -> Array:
+        present = self.units > 0
+        if self.single:
+            raw = jax.random.exponential(key, self.units.shape, self.units.dtype)
+        else:
+            # Shape 0 has no law; such a unit stays gone.
+            raw = jax.random.gamma(key, jnp.where(present, self.units, 1.0))
+        raw = jnp.where(present, raw, 0.0)
+        scale = (self.units @ self.member) / (raw @ self.member)
+        return raw * (self.member @ scale)
+
+
+def _lane_keys(key: Array, reps: int) -> tuple[np.ndarray, str]:
+    """The keys (reps, k) of so many lanes as plain numbers, and their kind."""
+    keys = jax.random.split(key, reps)
+    return np.asarray(jax.random.key_data(keys)), str(jax.random.key_impl(keys))
+
+
+def _units(
+    frequency: ArrayLike, codes: ArrayLike | None, strata: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray, _Clusters | None]:
+    """The frequencies and strata of what is drawn, rows or clusters, and the clusters' rows."""
+    frequency = np.asarray(frequency, np.float64)
+    strata = np.zeros(len(frequency), int) if strata is None else np.asarray(strata)
+    if codes is None:
+        return frequency, strata, None
+    codes = np.asarray(codes)
+    count = int(np.max(codes[frequency > 0])) + 1
+    of_clusters = np.zeros(count, int)
+    of_clusters[codes] = strata
+    if np.any(of_clusters[codes] != strata):
+        raise ValueError("strata: a cluster has rows in more than one.")
+    return np.ones(count), of_clusters, _Clusters(codes, frequency)
+
+
+def _words(key: Array, count: int) -> tuple[Array, Array]:
+    """The lower and upper halves (count,) of a key's first 64-bit words, as jax.random.bits has.
+
+    Threefry written out: on a CPU JAX's own goes to memory after every four rounds, and takes
+    twice as long. Source: Salmon et al. (2011).
+    """
+    if str(jax.random.key_impl(key)) != "threefry2x32":
+        words = jax.random.bits(key, (count,), jnp.uint64)
+        return words.astype(jnp.uint32), (words >> 32).astype(jnp.uint32)
+    first, second = jax.random.key_data(key)
+    keys = first, second, first ^ second ^ np.uint32(0x1BD11BDA)
+    high, low = jnp.full(count, first), jnp.arange(count, dtype=jnp.uint32) + second
+    for i in range(5):
+        for turn in ((13, 15, 26, 6), (17, 29, 16, 24))[i % 2]:
+            high = high + low
+            low = high ^ (low << np.uint32(turn) | low >> np.uint32(32 - turn))
+        high = high + keys[(i + 1) % 3]
+        low = low + keys[(i + 2) % 3] + np.uint32(i + 1)
+    return low, high

@@ -38,6 +38,7 @@ from jaxglm.lane_arguments import (
     as_precision,
     corrected,
     design_shape,
+    draw_lane,
     dtype_of,
     elements,
     fill_rows,
@@ -88,7 +89,7 @@ class _Plan(NamedTuple):
 
 def fit_many(
     X: ArrayLike | Design,
-    y: ArrayLike,
+    y: ArrayLike | Draws,
     family: Family,
     *,
     offset: ArrayLike | None = None,
@@ -134,7 +135,7 @@ def fit_many(
     dtype = dtype_of(X, y, traced=traced) if dtype is None else as_precision(dtype)
     require_solver(solver)
     _check_devices(devices)
-    wide = dtype == np.float64 or isinstance(freq_weights, Draws)
+    wide = dtype == np.float64 or isinstance(freq_weights, Draws) or isinstance(y, Draws)
     with jax.enable_x64(True) if wide and not traced else contextlib.nullcontext():
         inputs = as_arrays(inputs, scale, dtype, host=not traced)
         n, p = design_shape(inputs.X)
@@ -208,8 +209,7 @@ def _fit_lane(
     mine, common = iter(own), iter(shared)
     leaves = [next(mine) if m else next(common) for m in plan.mapped]
     inputs: Inputs = jax.tree.unflatten(plan.treedef, leaves)
-    if isinstance(inputs.freq_weights, Draws):
-        inputs = inputs._replace(freq_weights=inputs.freq_weights.lane().astype(plan.dtype))
+    inputs = draw_lane(inputs, plan.dtype)
     if plan.mapped[0] and not isinstance(inputs.X, Design):
         inputs = inputs._replace(X=Columns.of(inputs.X))
     problem, invalid = prepare(

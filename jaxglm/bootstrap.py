@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -27,7 +27,6 @@ __all__ = [
     "Model",
     "as_key",
     "fit_parts",
-    "key_parts",
     "model_of",
     "refit",
     "require_count",
@@ -119,13 +118,6 @@ def as_key(key: Any) -> Array:
     return jax.random.key(int(seed))
 
 
-def key_parts(key: Any, reps: int, n: int) -> Iterator[tuple[Array, int]]:
-    """Keys and numbers of draws, so many at a time that their n rows can be held."""
-    held = max(1, HELD // n)
-    keys = jax.random.split(as_key(key), -(-reps // held))
-    return ((part, min(held, reps - i * held)) for i, part in enumerate(keys))
-
-
 def fit_parts(models: Iterable[Model], cov: bool = True) -> Fit:
     """The lanes of several models, fitted one model after the other, as one batch."""
     parts = [model.fit(cov) for model in models]
@@ -153,11 +145,8 @@ def refit(
     model = model_of(problem, scale, start_near(fitted), solver)
     frequency = model.freq_weights
     codes = None if groups is None else label_codes("groups", groups, frequency > 0)
-    draws = (
-        draw_frequencies(part, frequency, held, codes)
-        for part, held in key_parts(key, reps, len(frequency))
-    )
-    fits = fit_parts((dataclasses.replace(model, freq_weights=w) for w in draws), cov=False)
+    draws = draw_frequencies(as_key(key), frequency, reps, codes)
+    fits = dataclasses.replace(model, freq_weights=draws).fit(cov=False)
     return fits.params, fits.status
 
 

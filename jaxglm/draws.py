@@ -1,4 +1,4 @@
-"""Floor 0: freq_weights of bootstrap samples, each made from a key of its own where it is used.
+"""Floor 0: arguments of many fits that are drawn, each lane's by itself where it is used.
 
 As arrays they would be written by one core, and read by another when all are there. `fit_many`
 takes them as `Draws`, and makes a lane's when its turn comes.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_batching import custom_vmap
 
 from jaxglm._types import Array, ArrayLike, record, static
 
@@ -22,53 +25,44 @@ __all__ = ["Draws", "draw_frequencies", "draw_shares"]
 DRAWN = 2**17
 
 
-@record
-class _Clusters:
-    """To which cluster a row belongs, and for how many observations it stands; both (n,)."""
-
-    codes: Array
-    frequency: Array
-
-
 class Draws(ABC):
-    """freq_weights (B, n) that are not there yet: weights of units, rows or clusters of them.
+    """What lanes (B, n) draw by their numbers and one key.
 
-    Of its leaves the first, keys (B, k), has the lane axis; lanes share the others. To be drawn
+    Of its leaves the first, `numbers` (B,), has the lane axis; lanes share the others. To be drawn
     from where JAX has 64 bits.
     """
 
-    keys: Array
-    kind: str  # of the keys
+    numbers: Array
+    key: Array  # its words
+    kind: str  # of the key
     n: int
-    clusters: _Clusters | None
 
     @abstractmethod
     def draw(self, key: Array) -> Array:
-        """The weights of all units."""
+        """One lane (n,)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(B, n), or (n,) of one lane's, which has a key (k,)."""
-        return (*self.keys.shape[:-1], self.n)
+        """(B, n), or (n,) of one lane's."""
+        return (*self.numbers.shape, self.n)
 
     def lane(self) -> Array:
-        """The weights (n,) of one lane."""
-        drawn = self.draw(jax.random.wrap_key_data(self.keys, impl=self.kind))
-        whole = self.clusters
-        return drawn if whole is None else drawn[whole.codes] * whole.frequency
+        """What the lane of this number draws, (n,)."""
+        key = jax.random.wrap_key_data(self.key, impl=self.kind)
+        return self.draw(jax.random.fold_in(key, self.numbers))
 
-    def weights(self) -> np.ndarray:
-        """All of them (B, n)."""
+    def together(self) -> np.ndarray:
+        """All lanes (B, n)."""
         with jax.enable_x64(True):
             return np.asarray(_all_lanes(self))
 
 
 @jax.jit
 def _all_lanes(draws: Any) -> Array:
-    def lane(key: Array) -> Array:
-        return dataclasses.replace(draws, keys=key).lane()
+    def lane(number: Array) -> Array:
+        return dataclasses.replace(draws, numbers=number).lane()
 
-    return jax.lax.map(lane, draws.keys, batch_size=max(1, DRAWN // draws.n))
+    return jax.lax.map(lane, draws.numbers, batch_size=max(1, DRAWN // draws.n))
 
 
 def draw_frequencies(
@@ -90,9 +84,13 @@ def draw_frequencies(
     each, stratum = units[order], strata[order]
     totals = np.bincount(stratum, each)
     sizes, ends = np.round(totals).astype(int), np.cumsum(totals)
+    low, width = ends - totals, totals
+    if totals.size > 1:
+        low, width = np.repeat(low, sizes), np.repeat(width, sizes)
     who: Array | None = order
     bounds = last = None
     if np.all(each == np.floor(each)):
+        low, width = low.astype(np.int32), width.astype(np.uint64)
         who = np.repeat(order, each.astype(int))
         who = None if np.array_equal(who, np.arange(len(units))) else who
     else:
@@ -101,17 +99,18 @@ def draw_frequencies(
     # No unit is drawn more often than its stratum has observations. Of N with equal chances, one is
     # drawn 256 times with a chance below N (e / 256)^256.
     most = 255 if np.all(each == 1) else int(sizes.max(initial=0))
-    keys, kind = _lane_keys(key, reps)
     return _Counts(
-        keys=keys,
-        low=np.repeat(ends - totals, sizes),
-        width=np.repeat(totals, sizes),
+        numbers=np.arange(reps, dtype=np.uint32),
+        key=np.asarray(jax.random.key_data(key)),
+        low=low,
+        width=width,
         who=who,
         bounds=bounds,
         last=last,
         clusters=clusters,
-        kind=kind,
+        kind=str(jax.random.key_impl(key)),
         n=np.size(frequency),
+        slots=int(sizes.sum()),
         units=len(units),
         counter=np.min_scalar_type(most),
     )
@@ -130,27 +129,42 @@ def draw_shares(
     to the number of observations (of clusters), in every stratum. Source: Rubin (1981).
     """
     units, strata, clusters = _units(frequency, codes, strata)
-    keys, kind = _lane_keys(key, reps)
     return _Shares(
-        keys=keys,
+        numbers=np.arange(reps, dtype=np.uint32),
+        key=np.asarray(jax.random.key_data(key)),
         units=units,
         member=np.eye(strata.max() + 1)[strata],
         clusters=clusters,
-        kind=kind,
+        kind=str(jax.random.key_impl(key)),
         n=np.size(frequency),
         single=bool(np.all((units == 0) | (units == 1))),
     )
 
 
 @record
-class _Counts(Draws):
-    """How often each of `units` is drawn by slots, each from low to low + width (slots,).
+class _Clusters:
+    """To which cluster a row belongs, and for how many observations it stands; both (n,)."""
 
-    who: the unit at each whole number; or, with bounds, the one that ends at each of them, `last`
-    (slots,) at most. None: unit k at k.
+    codes: Array
+    frequency: Array
+
+
+def _of_rows(clusters: _Clusters | None, drawn: Array) -> Array:
+    """The weights of rows (n,), from those of the units that were drawn: rows or clusters."""
+    return drawn if clusters is None else drawn[clusters.codes] * clusters.frequency
+
+
+@record
+class _Counts(Draws):
+    """How often each of `units` is drawn by slots, each from low to low + width.
+
+    low, width: (slots,), or (1,) of one stratum; whole numbers without bounds. who: the unit at
+    each of these, None for unit k at k; or, with bounds, the one that ends at each of them, `last`
+    (slots,) at most.
     """
 
-    keys: Array
+    numbers: Array
+    key: Array
     low: Array
     width: Array
     who: Array | None
@@ -159,21 +173,19 @@ class _Counts(Draws):
     clusters: _Clusters | None
     kind: str = static()
     n: int = static()
+    slots: int = static()
     units: int = static()
     counter: Any = static()
 
     def draw(self, key: Array) -> Array:
-        slots = self.low.size
-        words = jnp.concatenate(_words(key, -(-slots // 2)))[:slots]
-        at = self.low + self.width * (words * 2.0**-32)
+        words = jnp.concatenate(_words(key, -(-self.slots // 2)))[: self.slots]
         if self.bounds is None:
-            drawn = at.astype(jnp.int32)
+            drawn = self.low + (words.astype(self.width.dtype) * self.width >> 32).astype(jnp.int32)
         else:
+            at = self.low + self.width * (words * 2.0**-32)
             drawn = jnp.minimum(jnp.searchsorted(self.bounds, at, side="right"), self.last)
         drawn = drawn if self.who is None else self.who[drawn]
-        # No slot is beyond the end: to check costs as much as to count.
-        nothing, once = jnp.zeros(self.units, self.counter), jnp.ones((), self.counter)
-        return nothing.at[drawn].add(once, mode="promise_in_bounds")
+        return _of_rows(self.clusters, _tally(self.units, self.counter)(drawn))
 
 
 @record
@@ -183,7 +195,8 @@ class _Shares(Draws):
     member (G, strata): 1 where a unit belongs. single: whether shapes are 0 and 1 alone.
     """
 
-    keys: Array
+    numbers: Array
+    key: Array
     units: Array
     member: Array
     clusters: _Clusters | None
@@ -200,13 +213,7 @@ class _Shares(Draws):
             raw = jax.random.gamma(key, jnp.where(present, self.units, 1.0))
         raw = jnp.where(present, raw, 0.0)
         scale = (self.units @ self.member) / (raw @ self.member)
-        return raw * (self.member @ scale)
-
-
-def _lane_keys(key: Array, reps: int) -> tuple[np.ndarray, str]:
-    """The keys (reps, k) of so many lanes as plain numbers, and their kind."""
-    keys = jax.random.split(key, reps)
-    return np.asarray(jax.random.key_data(keys)), str(jax.random.key_impl(keys))
+        return _of_rows(self.clusters, raw * (self.member @ scale))
 
 
 def _units(
@@ -224,6 +231,27 @@ def _units(
     if np.any(of_clusters[codes] != strata):
         raise ValueError("strata: a cluster has rows in more than one.")
     return np.ones(count), of_clusters, _Clusters(codes, frequency)
+
+
+@cache
+def _tally(units: int, counter: Any) -> Callable[[Array], Array]:
+    """The function that counts how often each of 0, ..., units - 1 is drawn, (slots,) to (units,).
+
+    Lanes have their counts one after the other, so that a slot is one number and not two.
+    """
+
+    def tally(drawn: Array) -> Array:
+        lanes = drawn.reshape(-1, drawn.shape[-1])
+        place = lanes + units * jnp.arange(lanes.shape[0], dtype=lanes.dtype)[:, None]
+        nothing = jnp.zeros(lanes.shape[0] * units, counter)
+        # No slot is beyond the end: to check costs as much as to count.
+        once = jnp.ones((), counter)
+        counts = nothing.at[place.reshape(-1)].add(once, mode="promise_in_bounds")
+        return counts.reshape(*drawn.shape[:-1], units)
+
+    of_lanes = custom_vmap(tally)
+    of_lanes.def_vmap(lambda size, batched, drawn: (tally(drawn), True))
+    return of_lanes
 
 
 def _words(key: Array, count: int) -> tuple[Array, Array]:

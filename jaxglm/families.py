@@ -158,6 +158,9 @@ class Binomial(Family):
 
     def sample(self, key: Array, mu: Number, scale: Number = 1.0, n_trials: Number = 1) -> Array:
         mu = inexact(mu)
+        if isinstance(n_trials, int) and n_trials == 1:
+            # One comparison, for what takes the general sampler a loop.
+            return jnp.where(jnp.isnan(mu), mu, jax.random.bernoulli(key, mu))
         m = jnp.broadcast_to(jnp.asarray(n_trials, mu.dtype), mu.shape)
         return jax.random.binomial(key, m, mu, dtype=mu.dtype) / m
 

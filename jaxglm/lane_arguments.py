@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -63,7 +64,7 @@ def as_arrays(inputs: Inputs, scale: Any, dtype: Any, host: bool) -> Inputs:
     X = jax.tree.map(partial(data, "X"), X) if isinstance(X, Design) else data("X", X)
     family = as_model_family(inputs.family)
     rows = {name: array(name) for name in ("y", *ROW_ARGUMENTS, "start")}
-    bare = family.counts_trials and rows["n_trials"] is None
+    bare = family.counts_trials and rows["n_trials"] is None and not _is_drawn(rows["y"])
     if host and bare and _is_binary(_first_lanes(rows["y"]), design_shape(X)[0]):
         family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
     return Inputs(
@@ -104,10 +105,20 @@ def own_dtypes(inputs: Inputs, dtype: Any) -> tuple[np.dtype, ...]:
     """What every leaf is computed in: `dtype`; what draws are made from, as it is."""
 
     def kept(value: Any) -> Any:
-        drawn = isinstance(value, Draws)
-        return jax.tree.map(lambda v: v.dtype, value) if drawn else np.dtype(dtype)
+        own = jax.tree.map(lambda v: np.asarray(v).dtype, value)
+        return own if _is_drawn(value) else np.dtype(dtype)
 
-    return tuple(jax.tree.leaves(jax.tree.map(kept, inputs, is_leaf=_is_drawn)))
+    kinds = jax.tree.map(kept, inputs, is_leaf=_is_drawn)
+    return tuple(jax.tree.leaves(kinds))
+
+
+def draw_lane(inputs: Inputs, dtype: Any) -> Inputs:
+    """The inputs of one lane, with what it draws."""
+    return _replace_draws(lambda draws: draws.lane().astype(dtype), inputs)
+
+
+def _replace_draws(make: Callable[[Draws], Any], inputs: Inputs) -> Inputs:
+    return jax.tree.map(lambda v: make(v) if _is_drawn(v) else v, inputs, is_leaf=_is_drawn)
 
 
 def elements(inputs: Inputs) -> int:
@@ -242,8 +253,8 @@ def fill_rows(inputs: Inputs, n: int) -> Inputs:
     def fill_row(leaf: Any) -> Any:
         return leaf if np.ndim(leaf) == 0 else fill(leaf, np.ndim(leaf) - 1)
 
+    inputs = _replace_draws(lambda draws: draws.together(), inputs)
     y, frequency = inputs.y, inputs.freq_weights
-    frequency = frequency.weights() if isinstance(frequency, Draws) else frequency
     if isinstance(X, Augmented):
         # The rows of lanes follow their number; a column that is shared has nothing before them.
         own = min(1, np.ndim(X.varying) - 1)

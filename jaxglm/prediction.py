@@ -356,14 +356,14 @@ def simulate(
     family: Family,
     mu: ArrayLike,
     scale: ArrayLike = 1.0,
-    n_trials: ArrayLike = 1.0,
+    n_trials: ArrayLike | None = None,
     var_weights: ArrayLike | None = None,
     n_draws: int | None = None,
 ) -> Array:
     """Responses drawn at means mu (...): mu's shape, or (n_draws, ...) with independent draws.
 
-    Var y = scale V(mu) / var_weights. A binomial draw is a proportion of n_trials. Families whose
-    scale is 1 are not drawn with var_weights: no count has that variance.
+    Var y = scale V(mu) / var_weights. A binomial draw is a proportion of n_trials
+    (None: 1). Families whose scale is 1 are not drawn with var_weights: no count has that variance.
     """
     if var_weights is not None and family.fixed_scale:
         raise ValueError(
@@ -372,8 +372,8 @@ def simulate(
     mu = inexact(mu)
     mu = mu if n_draws is None else jnp.broadcast_to(mu, (n_draws, *mu.shape))
     weight = jnp.ones((), mu.dtype) if var_weights is None else jnp.asarray(var_weights, mu.dtype)
-    phi, trials = jnp.asarray(scale, mu.dtype) / weight, jnp.asarray(n_trials, mu.dtype)
-    phi, trials = (jnp.broadcast_to(v, mu.shape) for v in (phi, trials))
+    phi = jnp.broadcast_to(jnp.asarray(scale, mu.dtype) / weight, mu.shape)
+    trials = 1 if n_trials is None else jnp.broadcast_to(n_trials, mu.shape)
     return family.sample(key, mu, phi, trials)
 
 

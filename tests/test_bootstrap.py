@@ -24,14 +24,14 @@ def fitted(**more):
 @pytest.mark.parametrize("share", (1.0, 0.75))
 def test_a_draw_has_as_many_observations_as_the_sample(share):
     frequency = share * (np.arange(N) % 4)
-    drawn = draw_frequencies(KEY, frequency, 500).weights()
+    drawn = draw_frequencies(KEY, frequency, 500).together()
     assert np.all(drawn.sum(axis=1) == round(frequency.sum())) and np.all(
         drawn[:, frequency == 0] == 0
     )
     # Of a mean over 500 draws of variance near f: five standard errors.
     close(drawn.mean(axis=0), frequency, atol=5 * np.sqrt(3 / 500), rtol=0)
     strata = np.arange(N) // 10 % 2
-    within = draw_frequencies(KEY, frequency, 50, None, strata).weights()
+    within = draw_frequencies(KEY, frequency, 50, None, strata).together()
     for stratum in (0, 1):
         assert np.all(
             within[:, strata == stratum].sum(axis=1) == round(frequency[strata == stratum].sum())
@@ -40,14 +40,14 @@ def test_a_draw_has_as_many_observations_as_the_sample(share):
 
 def test_counts_hold_what_one_row_can_have():
     many = np.array([300.0, 0.0, 1.0])
-    drawn = draw_frequencies(KEY, many, 20).weights()
+    drawn = draw_frequencies(KEY, many, 20).together()
     assert drawn.dtype == np.uint16 and np.all(drawn.sum(axis=1) == 301) and drawn.max() > 255
-    assert draw_frequencies(KEY, np.ones(3), 20).weights().dtype == np.uint8
+    assert draw_frequencies(KEY, np.ones(3), 20).together().dtype == np.uint8
 
 
 @pytest.mark.parametrize("n", (300, 301))
 def test_counts_of_many_equal_rows_are_small_and_by_the_key_alone(n):
-    drawn = draw_frequencies(KEY, np.ones(n), 600).weights()
+    drawn = draw_frequencies(KEY, np.ones(n), 600).together()
     assert drawn.dtype == np.uint8 and np.all(drawn.sum(axis=1, dtype=int) == n)
     np.testing.assert_array_equal(drawn[:1], draw_alone(n, 600))
     expected = 600 * n * np.array([(1 - 1 / n) ** n, (1 - 1 / n) ** (n - 1)])
@@ -77,7 +77,7 @@ def draw_alone(n, reps):
 
 def test_clusters_are_drawn_whole():
     frequency, codes = 1.0 + np.arange(N) % 2, np.arange(N) // 5
-    drawn = draw_frequencies(KEY, frequency, 50, codes).weights() / frequency
+    drawn = draw_frequencies(KEY, frequency, 50, codes).together() / frequency
     by_cluster = drawn.reshape(50, N // 5, 5)
     assert np.all(by_cluster == by_cluster[:, :, :1])
     assert np.all(by_cluster[:, :, 0].sum(axis=1) == N // 5)
@@ -87,8 +87,9 @@ def test_refits_are_fits_to_the_drawn_rows():
     results = fitted(offset=DATA.offset, var_weights=DATA.weights)
     working = results.working
     params, status = refit(working.problem, working.fitted, 3, 4)
-    key = jax.random.split(jax.random.key(3), 1)[0]
-    drawn = draw_frequencies(key, working.problem.rows.replicates[1], 4).weights()[:, :N]
+    drawn = draw_frequencies(jax.random.key(3), working.problem.rows.replicates[1], 4).together()[
+        :, :N
+    ]
     assert np.all(status == 0)
     for weights, gamma in zip(drawn, params, strict=True):
         rows = np.repeat(np.arange(N), weights.astype(int))
@@ -165,7 +166,7 @@ def test_lanes_that_draw_their_weights_are_those_with_the_weights(reps, draw, by
     # Some need more passes than the first round has, and are gathered.
     found, expected = (
         fit_many(X, y, families.Poisson(), freq_weights=w, start=np.full(X.shape[1], 3.0))
-        for w in (draws, draws.weights())
+        for w in (draws, draws.together())
     )
     np.testing.assert_array_equal(found.status, expected.status)
     close(found.params, expected.params, rtol=1e-5 if dtype == np.float32 else 1e-12)

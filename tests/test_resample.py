@@ -8,7 +8,6 @@ import pytest
 from conftest import reference
 
 from jaxglm import families, fit_many, links, resample
-from jaxglm.bootstrap import fit_parts
 from jaxglm.draws import draw_frequencies, draw_shares
 from jaxglm.frames import FitWarning
 from jaxglm.resample import intervals
@@ -55,7 +54,7 @@ def test_replicates_are_those_of_boot(name):
 @pytest.mark.parametrize("method", ["pairs", "bayesian", "parametric"])
 def test_standard_errors_are_made_of_the_same_draws(method):
     found = drawn(method=method)
-    again = fit_parts(found.refits())
+    again = found.refits.fit()
     close(again.params, found.params, atol=1e-9)
     close(found.bse, again.bse)
     assert found.bse is found.bse
@@ -136,11 +135,11 @@ def test_draws_keep_to_clusters_and_strata():
     for method in ("pairs", "bayesian"):
         drawn(method=method, clusters=clusters, strata=strata)
     key = jax.random.key(0)
-    weights = draw_frequencies(key, np.ones(N), 50, clusters, strata).weights()
+    weights = draw_frequencies(key, np.ones(N), 50, clusters, strata).together()
     by_cluster = weights.reshape(50, N // 3, 3)
     assert np.all(by_cluster == by_cluster[:, :, :1])
     assert np.all(by_cluster[:, :4, 0].sum(axis=1) == 4)
-    shares = draw_shares(key, np.ones(N), 50, None, strata).weights()
+    shares = draw_shares(key, np.ones(N), 50, None, strata).together()
     close(shares[:, :12].sum(axis=1), np.full(50, 12.0))
     assert np.std(shares) > 0.8
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Literal
 
 import jax
@@ -13,21 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._labels import label_codes
-from jaxglm._types import ArrayLike
+from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.bootstrap import (
     HELD,
     Model,
     as_key,
     fit_parts,
-    key_parts,
     model_of,
     require_count,
     start_near,
 )
 from jaxglm.covariance import estimating_rows
+from jaxglm.dispersion import as_dispersion
 from jaxglm.draws import Draws, draw_frequencies, draw_shares
 from jaxglm.families import Family
-from jaxglm.fit import Fit, fit, prepare
+from jaxglm.fit import Fit, prepare, solve_by_all_cores
 from jaxglm.frames import FitWarning, float64
 from jaxglm.lanes import has_inference
 from jaxglm.model import Problem
@@ -35,7 +35,7 @@ from jaxglm.penalties import Penalty
 from jaxglm.prediction import simulate
 from jaxglm.resample import intervals
 from jaxglm.solvers import IRLS, Solver
-from jaxglm.solvers.base import tally
+from jaxglm.solvers.base import require_solver, tally
 
 __all__ = ["Bootstrap", "Jackknife", "bootstrap", "jackknife"]
 
@@ -49,8 +49,8 @@ class Bootstrap:
 
     estimate and estimate_bse (p,), those of the data; params (R, p); status (R,), a `Status`;
     sound (R,), whether a replicate counts: it converged, or only the family's own parameter lies on
-    its edge. Others stay in `params`, and are left out of the statistics. `refits` makes the models
-    that the replicates are fits of, None of the wild bootstrap.
+    its edge. Others stay in `params`, and are left out of the statistics. `refits`: the model whose
+    lanes the replicates are, None of the wild bootstrap.
     """
 
     method: str
@@ -59,7 +59,7 @@ class Bootstrap:
     params: np.ndarray
     status: np.ndarray
     sound: np.ndarray
-    refits: Callable[[], Iterator[Model]] | None = dataclasses.field(repr=False)
+    refits: Model | None = dataclasses.field(repr=False)
     model: Model = dataclasses.field(repr=False)
     codes: np.ndarray | None = dataclasses.field(repr=False)
     strata: np.ndarray | None = dataclasses.field(repr=False)
@@ -71,7 +71,7 @@ class Bootstrap:
 
         Few ask for them, so that they are made when asked for, by the same refits once more.
         """
-        return None if self.refits is None else np.asarray(fit_parts(self.refits()).bse)
+        return None if self.refits is None else np.asarray(self.refits.fit().bse)
 
     @property
     def replicates(self) -> np.ndarray:
@@ -250,10 +250,10 @@ def bootstrap(
             f"frequencies: shape {np.shape(frequencies)}; allowed is (reps, n) with pairs."
         )
     if method in _WEIGHTS:
-        draws = partial(_draws, method, model.freq_weights, key, reps, codes, blocks)
-        if frequencies is not None:
-            draws = partial(iter, [np.asarray(frequencies)])
-        found = _refitted(model, "freq_weights", draws)
+        draws = frequencies
+        if draws is None:
+            draws = _WEIGHTS[method](as_key(key), model.freq_weights, reps, codes, blocks)
+        found = _refitted(dataclasses.replace(model, freq_weights=draws), _own_fit(problem, model))
     elif method == "wild":
         found = _signed(problem, model, as_key(key), reps, codes)
     else:
@@ -289,50 +289,38 @@ _WEIGHTS: dict[str, Callable[..., Draws]] = {"pairs": draw_frequencies, "bayesia
 _METHODS = (*_WEIGHTS, "parametric", "wild")
 
 
-def _draws(
-    method: str,
-    frequency: np.ndarray,
-    key: Any,
-    reps: int,
-    codes: np.ndarray | None,
-    strata: np.ndarray | None,
-) -> Iterator[Draws]:
-    """freq_weights (reps, n) of the method, in parts."""
-    for part, held in key_parts(key, reps, len(frequency)):
-        yield _WEIGHTS[method](part, frequency, held, codes, strata)
-
-
-def _refitted(
-    model: Model, name: str, draws: Callable[[], Iterator[Any]], own: Fit | None = None
-) -> _Found:
-    """Refits to what is drawn of this name, from the fit to the data themselves."""
-    own = _own_fit(model) if own is None else own
+def _refitted(model: Model, own: Fit) -> _Found:
+    """The lanes of a model whose data have `own` as their fit."""
     model = dataclasses.replace(model, start=start_near(own))
-    refits = partial(_models, model, name, draws)
-    fits = fit_parts(refits(), cov=False)
+    fits = model.fit(cov=False)
     sound = np.asarray(has_inference(fits))
-    return own.params, np.asarray(own.bse), fits.params, fits.status, sound, refits
+    return own.params, np.asarray(own.bse), fits.params, fits.status, sound, model
 
 
-def _models(model: Model, name: str, draws: Callable[[], Iterator[Any]]) -> Iterator[Model]:
-    return (dataclasses.replace(model, **{name: drawn}) for drawn in draws())
-
-
-def _own_fit(model: Model) -> Fit:
+def _own_fit(problem: Problem, model: Model) -> Fit:
     """The fit to the data themselves."""
-    fitted = fit(
-        model.X,
-        model.y,
-        model.family,
-        offset=model.offset,
-        var_weights=model.var_weights,
-        freq_weights=model.freq_weights,
-        n_trials=model.n_trials,
-        penalty=model.penalty,
-        scale=model.scale,
-        solver=model.solver,
-    )
+    dispersion = as_dispersion(model.scale, problem.design.dtype)
+    solver = require_solver(model.solver)
+    fitted = solve_by_all_cores(problem, jnp.zeros((), bool), None, dispersion, solver)
     return jax.tree.map(np.asarray, fitted)
+
+
+@record
+class _Responses(Draws):
+    """Responses of a law: a family at means (n,)."""
+
+    numbers: Array
+    key: Array
+    family: Family
+    mu: Array
+    scale: Array
+    n_trials: Array | None
+    var_weights: Array | None
+    kind: str = static()
+    n: int = static()
+
+    def draw(self, key: Array) -> Array:
+        return simulate(key, self.family, self.mu, self.scale, self.n_trials, self.var_weights)
 
 
 def _simulated(
@@ -341,25 +329,30 @@ def _simulated(
     """Refits to responses drawn from the fitted model."""
     if codes is not None or np.any(model.freq_weights > 1):
         raise ValueError('method="parametric": rows are independent; no clusters or freq_weights.')
-    own = _own_fit(model)
+    own, key = _own_fit(problem, model), as_key(key)
     eta = problem.rows.eta(problem.design.predictor(jnp.asarray(own.params)))
-    mu = own.family.link.at(eta)[0].mu
-    trials = 1.0 if model.n_trials is None else model.n_trials
-    law = own.family, mu, own.scale, trials, model.var_weights
-    return _refitted(model, "y", partial(_responses, law, key, reps), own)
-
-
-def _responses(law: tuple[Any, ...], key: Any, reps: int) -> Iterator[Any]:
-    """Responses (reps, n) of the law, in parts."""
-    for part, held in key_parts(key, reps, len(law[1])):
-        yield simulate(part, *law, n_draws=held)
+    drawn = _Responses(
+        numbers=np.arange(reps, dtype=np.uint32),
+        key=np.asarray(jax.random.key_data(key)),
+        family=own.family,
+        mu=own.family.link.at(eta)[0].mu,
+        scale=own.scale,
+        n_trials=model.n_trials,
+        var_weights=model.var_weights,
+        kind=str(jax.random.key_impl(key)),
+        n=eta.size,
+    )
+    family = model.family
+    if family.counts_trials and model.n_trials is None:
+        family = dataclasses.replace(family, binary=True)  # type: ignore[call-arg]
+    return _refitted(dataclasses.replace(model, y=drawn, family=family), own)
 
 
 def _signed(
     problem: Problem, model: Model, key: Any, reps: int, codes: np.ndarray | None
 ) -> _Found:
     """One step from the estimate by scores with random signs."""
-    own = _own_fit(model)
+    own = _own_fit(problem, model)
     problem = dataclasses.replace(problem, family=own.family)
     scores = np.asarray(estimating_rows(problem, jnp.asarray(own.params)))
     frequency = model.freq_weights

@@ -101,11 +101,7 @@ def draw_response(
     eta = jnp.asarray(sample.X) @ jnp.asarray(params, float)
     eta = eta if sample.offset is None else eta + sample.offset
     mu = family.link.inverse(eta)
-    if family.counts_trials and sample.n_trials is None:
-        # A general binomial sampler takes a loop, for what is one comparison.
-        return jax.random.bernoulli(key, mu).astype(mu.dtype)
-    trials = 1.0 if sample.n_trials is None else sample.n_trials
-    return simulate(key, family, mu, scale, trials, sample.var_weights)
+    return simulate(key, family, mu, scale, sample.n_trials, sample.var_weights)
 
 
 @dataclasses.dataclass(frozen=True)

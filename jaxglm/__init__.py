@@ -2,7 +2,7 @@
 
 The package is a staircase; a module imports only from the floors below it.
 
-    0  _types, _roots, _special      records and intervals; roots; special functions
+    0  _types, _special, draws       records and intervals; special functions; lanes that are drawn
     1  link, links, _likelihood      g, its inverse, the slope d mu / d eta; pieces of densities
     2  family, custom, families      variance, deviance, log density, support, sampling
     3  linalg, designs, separation   p x p systems; X by its products; is the maximum finite?

@@ -113,7 +113,8 @@ def fit_many(
     `designs.Augmented(shared, varying)` with varying (B, n) or (B, n, k); y, offset, weights and
     n_trials (n,) or (B, n); the family's and link's parameters, `scale` and a scalar penalty
     strength () or (B,); a penalty vector (p,) or (B, p), a matrix (p, p) or (B, p, p); start (p,)
-    or (B, p). Where B = p, a penalty of shape (p,) or (p, p) is taken as shared.
+    or (B, p). Where B = p, a penalty of shape (p,) or (p, p) is taken as shared. y and freq_weights
+    may be `draws.Draws`, which a lane makes for itself when its turn comes.
 
     chunk_size: lanes that are computed together (None: from the number of rows). dtype: None for
     float64 from NumPy and pandas, an array's own for `jax.Array`. progress: show a bar. cov=False

@@ -19,37 +19,51 @@ from jax.custom_batching import custom_vmap
 
 from jaxglm._types import Array, ArrayLike, record, static
 
-__all__ = ["Draws", "draw_frequencies", "draw_shares"]
+__all__ = ["Draws", "Lanes", "draw_frequencies", "draw_shares"]
 
 # Numbers that are drawn in one step where all are wanted: a core's cache holds them.
 DRAWN = 2**17
 
 
-class Draws(ABC):
-    """What lanes (B, n) draw by their numbers and one key.
-
-    Of its leaves the first, `numbers` (B,), has the lane axis; lanes share the others. To be drawn
-    from where JAX has 64 bits.
-    """
+@record
+class Lanes:
+    """Lanes (B,) that draw by their numbers and the words of one key; under `vmap` one of them."""
 
     numbers: Array
-    key: Array  # its words
-    kind: str  # of the key
+    words: Array
+    kind: str = static()
+
+    @classmethod
+    def of(cls, key: Array, count: int) -> Lanes:
+        """So many lanes of a key of jax.random."""
+        kind = str(jax.random.key_impl(key))
+        return cls(np.arange(count, dtype=np.uint32), np.asarray(jax.random.key_data(key)), kind)
+
+    @property
+    def key(self) -> Array:
+        """The lane's own key."""
+        return jax.random.fold_in(
+            jax.random.wrap_key_data(self.words, impl=self.kind), self.numbers
+        )
+
+
+class Draws(ABC):
+    """What lanes draw, (B, n). Their numbers are its first leaf; they share the others.
+
+    To be drawn from where JAX has 64 bits.
+    """
+
+    lanes: Lanes
     n: int
 
     @abstractmethod
-    def draw(self, key: Array) -> Array:
-        """One lane (n,)."""
+    def lane(self) -> Array:
+        """What one lane draws, (n,)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(B, n), or (n,) of one lane's."""
-        return (*self.numbers.shape, self.n)
-
-    def lane(self) -> Array:
-        """What the lane of this number draws, (n,)."""
-        key = jax.random.wrap_key_data(self.key, impl=self.kind)
-        return self.draw(jax.random.fold_in(key, self.numbers))
+        return (*self.lanes.numbers.shape, self.n)
 
     def together(self) -> np.ndarray:
         """All lanes (B, n)."""
@@ -60,9 +74,10 @@ class Draws(ABC):
 @jax.jit
 def _all_lanes(draws: Any) -> Array:
     def lane(number: Array) -> Array:
-        return dataclasses.replace(draws, numbers=number).lane()
+        own = dataclasses.replace(draws.lanes, numbers=number)
+        return dataclasses.replace(draws, lanes=own).lane()
 
-    return jax.lax.map(lane, draws.numbers, batch_size=max(1, DRAWN // draws.n))
+    return jax.lax.map(lane, draws.lanes.numbers, batch_size=max(1, DRAWN // draws.n))
 
 
 def draw_frequencies(
@@ -79,7 +94,7 @@ def draw_frequencies(
     are small unsigned integers. Among N observations chances are equal to a relative N / 2^32.
     """
     units, strata, clusters = _units(frequency, codes, strata)
-    present = np.flatnonzero(units > 0)
+    present = np.flatnonzero(units > 0).astype(np.int32)
     order = present[np.argsort(strata[present], kind="stable")]
     each, stratum = units[order], strata[order]
     totals = np.bincount(stratum, each)
@@ -95,20 +110,19 @@ def draw_frequencies(
         who = None if np.array_equal(who, np.arange(len(units))) else who
     else:
         # Rounding must not reach over into the next stratum.
-        bounds, last = np.cumsum(each), np.repeat(np.cumsum(np.bincount(stratum)) - 1, sizes)
+        counts = np.cumsum(np.bincount(stratum), dtype=np.int32)
+        bounds, last = np.cumsum(each), np.repeat(counts - 1, sizes)
     # No unit is drawn more often than its stratum has observations. Of N with equal chances, one is
     # drawn 256 times with a chance below N (e / 256)^256.
     most = 255 if np.all(each == 1) else int(sizes.max(initial=0))
     return _Counts(
-        numbers=np.arange(reps, dtype=np.uint32),
-        key=np.asarray(jax.random.key_data(key)),
+        lanes=Lanes.of(key, reps),
         low=low,
         width=width,
         who=who,
         bounds=bounds,
         last=last,
         clusters=clusters,
-        kind=str(jax.random.key_impl(key)),
         n=np.size(frequency),
         slots=int(sizes.sum()),
         units=len(units),
@@ -130,12 +144,10 @@ def draw_shares(
     """
     units, strata, clusters = _units(frequency, codes, strata)
     return _Shares(
-        numbers=np.arange(reps, dtype=np.uint32),
-        key=np.asarray(jax.random.key_data(key)),
+        lanes=Lanes.of(key, reps),
         units=units,
         member=np.eye(strata.max() + 1)[strata],
         clusters=clusters,
-        kind=str(jax.random.key_impl(key)),
         n=np.size(frequency),
         single=bool(np.all((units == 0) | (units == 1))),
     )
@@ -163,22 +175,20 @@ class _Counts(Draws):
     (slots,) at most.
     """
 
-    numbers: Array
-    key: Array
+    lanes: Lanes
     low: Array
     width: Array
     who: Array | None
     bounds: Array | None
     last: Array | None
     clusters: _Clusters | None
-    kind: str = static()
     n: int = static()
     slots: int = static()
     units: int = static()
     counter: Any = static()
 
-    def draw(self, key: Array) -> Array:
-        words = jnp.concatenate(_words(key, -(-self.slots // 2)))[: self.slots]
+    def lane(self) -> Array:
+        words = jnp.concatenate(_words(self.lanes.key, -(-self.slots // 2)))[: self.slots]
         if self.bounds is None:
             drawn = self.low + (words.astype(self.width.dtype) * self.width >> 32).astype(jnp.int32)
         else:
@@ -195,17 +205,15 @@ class _Shares(Draws):
     member (G, strata): 1 where a unit belongs. single: whether shapes are 0 and 1 alone.
     """
 
-    numbers: Array
-    key: Array
+    lanes: Lanes
     units: Array
     member: Array
     clusters: _Clusters | None
-    kind: str = static()
     n: int = static()
     single: bool = static()
 
-    def draw(self, key: Array) -> Array:
-        present = self.units > 0
+    def lane(self) -> Array:
+        key, present = self.lanes.key, self.units > 0
         if self.single:
             raw = jax.random.exponential(key, self.units.shape, self.units.dtype)
         else:
@@ -242,8 +250,9 @@ def _tally(units: int, counter: Any) -> Callable[[Array], Array]:
 
     def tally(drawn: Array) -> Array:
         lanes = drawn.reshape(-1, drawn.shape[-1])
-        place = lanes + units * jnp.arange(lanes.shape[0], dtype=lanes.dtype)[:, None]
         nothing = jnp.zeros(lanes.shape[0] * units, counter)
+        number = jnp.int32 if nothing.size <= np.iinfo(np.int32).max else jnp.int64
+        place = lanes + units * jnp.arange(lanes.shape[0], dtype=number)[:, None]
         # No slot is beyond the end: to check costs as much as to count.
         once = jnp.ones((), counter)
         counts = nothing.at[place.reshape(-1)].add(once, mode="promise_in_bounds")

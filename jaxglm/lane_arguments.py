@@ -105,8 +105,7 @@ def own_dtypes(inputs: Inputs, dtype: Any) -> tuple[np.dtype, ...]:
     """What every leaf is computed in: `dtype`; what draws are made from, as it is."""
 
     def kept(value: Any) -> Any:
-        own = jax.tree.map(lambda v: np.asarray(v).dtype, value)
-        return own if _is_drawn(value) else np.dtype(dtype)
+        return jax.tree.map(jnp.result_type, value) if _is_drawn(value) else np.dtype(dtype)
 
     kinds = jax.tree.map(kept, inputs, is_leaf=_is_drawn)
     return tuple(jax.tree.leaves(kinds))

@@ -101,6 +101,35 @@ def test_a_method_centres_on_the_estimate_and_its_key_decides(method):
     assert np.all(found.se < 2 * found.estimate_bse) and np.all(found.se > found.estimate_bse / 2)
 
 
+@pytest.mark.filterwarnings("ignore:.*did not converge")
+@pytest.mark.parametrize("reps", (2000, 2**20 // N + 1))
+@pytest.mark.parametrize(
+    ("family", "given"),
+    [
+        (families.Binomial(), {}),
+        (families.Binomial(), {"n_trials": 1.0 + np.arange(N) % 3}),
+        (FAMILY, {"var_weights": 1.0 + np.arange(N) % 2}),
+    ],
+)
+def test_responses_of_the_parametric_bootstrap_are_of_the_fitted_law(family, given, reps):
+    y = Y if family is FAMILY else (Y > np.median(Y)).astype(float)
+    more = given | {"key": 2, "reps": reps, "method": "parametric"}
+    found = resample.bootstrap(X, y, family, **more)
+    responses = found.refits.y.together()
+    mu = np.asarray(family.link.inverse(X @ found.estimate))
+    spread = np.asarray(family.variance(mu)) / (
+        given.get("n_trials", 1.0) * given.get("var_weights", 1.0)
+    )
+    spread *= float(found.refits.y.scale)
+    # A mean within five standard errors.
+    assert np.all(np.abs(responses.mean(axis=0) - mu) < 5 * np.sqrt(spread / reps))
+    close(responses.var(axis=0).mean(), spread.mean(), rtol=0.1)
+    again = fit_many(X, responses, family, **given)
+    assert np.array_equal(again.status == 0, found.status == 0)
+    kept = found.status == 0
+    close(again.params[kept], found.params[kept], rtol=1e-7, atol=1e-8)
+
+
 def test_rows_of_frequency_two_are_two_observations():
     frequency = 1.0 + (np.arange(N) % 3 == 0)
     whole = np.repeat(np.arange(N), frequency.astype(int))

@@ -25,7 +25,7 @@ from jaxglm.bootstrap import (
 )
 from jaxglm.covariance import estimating_rows
 from jaxglm.dispersion import as_dispersion
-from jaxglm.draws import Draws, draw_frequencies, draw_shares
+from jaxglm.draws import Draws, Lanes, draw_frequencies, draw_shares
 from jaxglm.families import Family
 from jaxglm.fit import Fit, prepare, solve_by_all_cores
 from jaxglm.frames import FitWarning, float64
@@ -309,17 +309,16 @@ def _own_fit(problem: Problem, model: Model) -> Fit:
 class _Responses(Draws):
     """Responses of a law: a family at means (n,)."""
 
-    numbers: Array
-    key: Array
+    lanes: Lanes
     family: Family
     mu: Array
     scale: Array
     n_trials: Array | None
     var_weights: Array | None
-    kind: str = static()
     n: int = static()
 
-    def draw(self, key: Array) -> Array:
+    def lane(self) -> Array:
+        key = self.lanes.key
         return simulate(key, self.family, self.mu, self.scale, self.n_trials, self.var_weights)
 
 
@@ -329,17 +328,15 @@ def _simulated(
     """Refits to responses drawn from the fitted model."""
     if codes is not None or np.any(model.freq_weights > 1):
         raise ValueError('method="parametric": rows are independent; no clusters or freq_weights.')
-    own, key = _own_fit(problem, model), as_key(key)
+    own = _own_fit(problem, model)
     eta = problem.rows.eta(problem.design.predictor(jnp.asarray(own.params)))
     drawn = _Responses(
-        numbers=np.arange(reps, dtype=np.uint32),
-        key=np.asarray(jax.random.key_data(key)),
+        lanes=Lanes.of(as_key(key), reps),
         family=own.family,
         mu=own.family.link.at(eta)[0].mu,
         scale=own.scale,
         n_trials=model.n_trials,
         var_weights=model.var_weights,
-        kind=str(jax.random.key_impl(key)),
         n=eta.size,
     )
     family = model.family

@@ -82,6 +82,15 @@ def is_missing(labels: np.ndarray) -> np.ndarray:
     return labels != labels
 
 
+def column_numbers(name: str, columns: Any, p: int) -> tuple[int, ...]:
+    """Numbers of the p columns of X, those below 0 counted from the end; raises for any others."""
+    given = np.atleast_1d(np.asarray(columns))
+    whole = given.ndim == 1 and given.dtype.kind in "iu"
+    if given.size and not (whole and np.all((-p <= given) & (given < p))):
+        raise ValueError(f"{name}={columns}: allowed are numbers of the {p} columns of X.")
+    return tuple(int(number) % p for number in given)
+
+
 def label_codes(name: str, labels: Any, present: np.ndarray) -> np.ndarray:
     """Labels (n,) as integers 0, 1, ... in their order; raises on missing ones.
 

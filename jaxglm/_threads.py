@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["compiler_options", "cores", "threads"]
+import jax
+
+__all__ = ["compiler_options", "cores", "in_precision", "threads"]
+
+_T = TypeVar("_T")
 
 
 @cache
@@ -18,11 +23,19 @@ def cores() -> int:
 
 @cache
 def threads(workers: int) -> ThreadPoolExecutor:
-    """So many threads, kept: starting them takes as long as fitting hundreds of lanes.
-
-    Scoped settings of JAX belong to a thread, so what they run enters its own scopes.
-    """
+    """So many threads, kept: starting them takes as long as fitting hundreds of lanes."""
     return ThreadPoolExecutor(workers, "jaxglm")
+
+
+def in_precision(function: Callable[..., _T]) -> Callable[..., _T]:
+    """The function, for threads: with 64 bits if the caller has them, whose scope is not theirs."""
+    wide = jax.config.jax_enable_x64
+
+    def told(*arguments: Any) -> _T:
+        with jax.enable_x64(wide):
+            return function(*arguments)
+
+    return told
 
 
 @cache

@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxglm._chunks import even_share, lanes_in_hand
 from jaxglm._progress import progress_bar
-from jaxglm._threads import compiler_options, cores, threads
+from jaxglm._threads import compiler_options, cores, in_precision, threads
 from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
@@ -292,8 +292,6 @@ def _drive(
     common = list(map(as_dtype, kept, common))
     shared = [jax.device_put(common, target) for target in targets]
     workers = max(len(targets), cores())
-    # Scoped settings belong to a thread, so the workers are told.
-    wide = jax.config.jax_enable_x64
     design = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
     groups = all_groups(lanes, plan.chunk, workers, design * plan.dtype.itemsize)
     group_fit = _compiled(platform, len(groups) > 1)
@@ -309,21 +307,20 @@ def _drive(
     def run(group: Group, which: int, limit: int) -> Fit:
         room = rooms.get()
         try:
-            with jax.enable_x64(wide):
-                held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
-                mine = list(map(as_dtype, kinds, held))
-                mine = mine if targets[which] is None else jax.device_put(mine, targets[which])
-                chunks = -(-group.lanes.size // plan.chunk)
-                numbers = map(np.int32, (limit, group.first, chunks))
-                part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
-                return part if which == 0 else jax.device_put(part, targets[0])
+            held = [take(leaf, group, each) for leaf, each in zip(own, room, strict=True)]
+            mine = list(map(as_dtype, kinds, held))
+            mine = mine if targets[which] is None else jax.device_put(mine, targets[which])
+            chunks = -(-group.lanes.size // plan.chunk)
+            numbers = map(np.int32, (limit, group.first, chunks))
+            part = jax.block_until_ready(group_fit(plan, solver, mine, shared[which], *numbers))
+            return part if which == 0 else jax.device_put(part, targets[0])
         finally:
             rooms.put(room)
 
     with progress_bar(lanes, "fit", progress) as advance:
 
         def gather(whole: Fit | None, groups: list[Group], limit: int) -> Fit:
-            parts = _side_by_side(run, groups, workers, len(targets), limit)
+            parts = _side_by_side(in_precision(run), groups, workers, len(targets), limit)
             for group, part in zip(groups, parts, strict=True):
                 if progress:
                     advance(*_count_ended(np.asarray(part.status)[group.own], limit))

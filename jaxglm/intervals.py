@@ -7,11 +7,12 @@ iteration on the root of the statistic, which is nearly a straight line, around 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from jaxglm._labels import column_numbers
 from jaxglm._special import t_quantile
 from jaxglm._types import Array, ArrayLike, record
 from jaxglm.fit import Fit
@@ -62,8 +63,11 @@ def profile_interval(
     df: ArrayLike | None = None,
     *,
     solver: Solver = IRLS(),  # noqa: B008 - frozen
+    columns: Sequence[int] | None = None,
 ) -> Array:
     """Profile-likelihood limits (p, 2): where (D(beta_j) - D) / phi = c^2, the others refitted.
+
+    columns: numbers of the coefficients that limits are wanted of, in this order (None: all p).
 
     c is the normal quantile, as in R's confint, also where phi is estimated; t's where `df` is
     given. phi and a family's parameter are held at their estimates. -inf or inf where the profile
@@ -71,7 +75,8 @@ def profile_interval(
     convergence) before the profile reaches c^2. Invariant to transformations of the coefficient.
     Source: Venzon & Moolgavkar (1988).
     """
-    return _limits(_deviance_root, hold(problem, fitted), fitted, alpha, df, solver)
+    wanted = _wanted(fitted, columns)
+    return _limits(_deviance_root, hold(problem, fitted), fitted, alpha, df, solver, wanted)
 
 
 def score_interval(
@@ -81,14 +86,21 @@ def score_interval(
     df: ArrayLike | None = None,
     *,
     solver: Solver = IRLS(),  # noqa: B008 - frozen
+    columns: Sequence[int] | None = None,
 ) -> Array:
     """Score limits (p, 2): the values of beta_j that Rao's test does not reject.
 
     U_j^2 (X'wX)^-1_jj / phi = c^2 at the estimate of the others given beta_j, expected
     information, phi that of the fit. For a single proportion this is Wilson's interval (1927).
-    Cutoff and failures as in `profile_interval`.
+    Cutoff, failures and columns as in `profile_interval`.
     """
-    return _limits(_score_root, hold(problem, fitted), fitted, alpha, df, solver)
+    wanted = _wanted(fitted, columns)
+    return _limits(_score_root, hold(problem, fitted), fitted, alpha, df, solver, wanted)
+
+
+def _wanted(fitted: Fit, columns: Sequence[int] | None) -> tuple[int, ...]:
+    p = fitted.params.shape[0]
+    return tuple(range(p)) if columns is None else column_numbers("columns", columns, p)
 
 
 @jax.jit
@@ -106,7 +118,7 @@ def _score_root(problem: Problem, fitted: Fit, params: Array, j: Array) -> Array
     return jnp.abs(penalised_score(problem, params)[j]) * jnp.sqrt(inverse[j, j] / fitted.scale)
 
 
-@jax.jit(static_argnums=0)
+@jax.jit(static_argnums=(0, 6))
 def _limits(
     root: Root,
     problem: Problem,
@@ -114,11 +126,11 @@ def _limits(
     alpha: ArrayLike,
     df: ArrayLike | None,
     solver: Solver,
+    wanted: tuple[int, ...],
 ) -> Array:
     cutoff = _cutoff(alpha, df, fitted.params)
-    p = fitted.params.shape[0]
-    columns = jnp.repeat(jnp.arange(p), 2)
-    sides = jnp.tile(jnp.asarray([-1.0, 1.0], fitted.params.dtype), p)
+    columns = jnp.repeat(jnp.asarray(wanted, int), 2)
+    sides = jnp.tile(jnp.asarray([-1.0, 1.0], fitted.params.dtype), len(wanted))
 
     def limit(j: Array, side: Array) -> Array:
         return _limit(root, problem, fitted, cutoff, solver, j, side)
@@ -126,7 +138,7 @@ def _limits(
     usable = jnp.stack(
         [fitted.status == int(s) for s in (Status.converged, Status.separated, Status.boundary)]
     )
-    found = jax.vmap(limit)(columns, sides).reshape(p, 2)
+    found = jax.vmap(limit)(columns, sides).reshape(-1, 2)
     return jnp.where(jnp.any(usable), found, jnp.nan)
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._labels import as_frame
+from jaxglm._labels import as_frame, column_numbers
 from jaxglm._special import t_quantile, two_sided_normal, two_sided_t
 from jaxglm._types import Array, ArrayLike, inexact, record, static
 from jaxglm.designs import Design, as_design
@@ -419,8 +419,9 @@ def average_marginal_effects(
     if at == "mean":
         X, offset = highest(share, X)[None, :], (share @ offset)[None]
         share = jnp.ones(1, X.dtype)
-    picked = tuple(range(p)) if columns is None else tuple(columns)
-    changes = dict.fromkeys(discrete, "discrete") | dict.fromkeys(counts, "count")
+    picked = tuple(range(p)) if columns is None else column_numbers("columns", columns, p)
+    changes = dict.fromkeys(column_numbers("discrete", discrete, p), "discrete")
+    changes |= dict.fromkeys(column_numbers("counts", counts, p), "count")
 
     def effects(beta: Array) -> Array:
         rows = [_effect(family, beta, X, offset, j, kind, changes.get(j)) for j in picked]

@@ -178,6 +178,16 @@ def test_score_interval_of_a_proportion_is_wilsons(successes):
     close(1 / (1 + np.exp(-found)), [centre - half, centre + half], rtol=1e-8, atol=1e-15)
 
 
+@pytest.mark.parametrize("interval", (profile_interval, score_interval))
+def test_limits_of_some_coefficients_are_those_among_all(interval):
+    problem, found = fitted("esoph logit counts")
+    whole = interval(problem, found)
+    close(interval(problem, found, columns=(3, -1)), whole[np.array([3, -1])], rtol=1e-9)
+    for wrong in (len(whole), 0.5):
+        with pytest.raises(ValueError, match=r"columns=.*allowed are numbers of the \d+ columns"):
+            interval(problem, found, columns=(wrong,))
+
+
 def test_profile_of_no_success_ends_where_the_deviance_says():
     X, y = np.ones((10, 1)), np.zeros(10)
     problem, _ = prepare(X, y, families.Binomial())

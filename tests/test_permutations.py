@@ -103,7 +103,7 @@ def test_the_regressor_test_of_counts_keeps_its_level_with_a_confounder():
 def test_mistakes_are_named():
     y = NOISE[0]
     for given, match in (
-        ({"columns": 3}, "columns=3: allowed are one or more of the 3"),
+        ({"columns": 3}, "columns=3: allowed are numbers of the 3 columns"),
         ({"columns": 1, "method": "rows"}, "allowed are raw, freedman-lane, regressor"),
         ({"columns": 1, "reps": 0}, "reps=0"),
         ({"columns": [0, 1, 2], "method": "regressor"}, "needs a column not tested"),

@@ -171,6 +171,13 @@ def test_discrete_effects_on_the_log_scale_are_coefficients():
         average_marginal_effects(family, params, cov, X, kind="eyex", discrete=(1,))
 
 
+@pytest.mark.parametrize("name", ("columns", "discrete", "counts"))
+def test_marginal_effects_of_columns_that_are_not_there_are_refused(name):
+    params, cov, X = jnp.zeros(2), jnp.eye(2), jnp.ones((4, 2))
+    with pytest.raises(ValueError, match=rf"{name}=\(2,\): allowed are numbers of the 2 columns"):
+        average_marginal_effects(families.Poisson(), params, cov, X, **{name: (2,)})
+
+
 @pytest.mark.parametrize(
     "family, scale, weight, n_trials",
     [

@@ -20,6 +20,7 @@ from jaxglm.simulate import (
     performance,
     relative_precision,
     solve_power,
+    wald_power,
 )
 
 pytestmark = pytest.mark.nightly
@@ -70,6 +71,32 @@ def test_a_replicate_is_drawn_alone_as_among_others():
     held = run_of_normal().outcomes["t"]
     close(outcome.estimate[0], held.estimate[1, 17], rtol=1e-10)
     close(outcome.high[0], held.high[1, 17], rtol=1e-10)
+
+
+def test_limits_by_all_cores_are_those_of_fewer_lanes():
+    analyses = {
+        "profile": Analysis(GAUSSIAN, interval="profile"),
+        "hc3": Analysis(GAUSSIAN, cov="HC3"),
+    }
+    study = dataclasses.replace(STUDY, analyses=analyses)
+    many, few = (study.analyse(study.draw(KEY, 1, np.arange(k))) for k in (131, 40))
+    for name in analyses:
+        assert many[name].low.shape == (131, 1)
+        for one, other in zip(many[name], few[name], strict=True):
+            np.testing.assert_allclose(one[:40], other, rtol=1e-9)
+    last = study.analyse(study.draw(KEY, 1, [130]))["profile"]
+    close(last.low[0], many["profile"].low[130], rtol=1e-9)
+
+
+def test_columns_that_the_design_lacks_are_named():
+    beyond = dataclasses.replace(SHORT, estimands={"slope": Estimand(2, lambda cell: 0.0)})
+    with pytest.raises(ValueError, match="Estimand=2: allowed are numbers of the 2 columns"):
+        beyond.run(KEY)
+    for columns, message in (((0, 2), "allowed are numbers of the 2"), ((0,), r"estimands.*\[1\]")):
+        with pytest.raises(ValueError, match=rf"Analysis\(columns=.*{message}"):
+            dataclasses.replace(SHORT, analyses={"t": Analysis(GAUSSIAN, columns=columns)}).run(KEY)
+    with pytest.raises(ValueError, match="column=2: allowed are numbers of the 2 columns"):
+        wald_power(Sample(np.ones((5, 2))), GAUSSIAN, [1.0, 1.0], 2)
 
 
 def test_traced_factors_change_no_number_and_trace_once():

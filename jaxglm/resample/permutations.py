@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._labels import label_codes
+from jaxglm._labels import column_numbers, label_codes
 from jaxglm._types import REAL, ArrayLike
 from jaxglm.bootstrap import HELD, Model, as_key, model_of, require_count
 from jaxglm.designs import Augmented
@@ -114,10 +114,9 @@ def permutation_test(
     model = dataclasses.replace(
         model_of(problem, scale, None, solver, chunk_size), freq_weights=None
     )
-    tested = np.atleast_1d(np.asarray(columns, int))
     n, p = problem.design.shape
-    tested = np.where(tested < 0, tested + p, tested)
-    if tested.size == 0 or tested.min() < 0 or tested.max() >= p:
+    tested = np.array(column_numbers("columns", columns, p), int)
+    if tested.size == 0:
         raise ValueError(f"columns={columns}: allowed are one or more of the {p} columns of X.")
     blocks = None if strata is None else label_codes("strata", strata, np.ones(n, bool))
     orders = np.concatenate([np.arange(n)[None], draw_permutations(key, n, reps, blocks)])

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxglm import families, links
+from jaxglm._labels import column_numbers
 from jaxglm._roots import monotone_root
 from jaxglm._special import normal_cdf
 from jaxglm._types import Array, ArrayLike, Interval
@@ -192,6 +193,7 @@ def wald_power(
     if family.is_estimated:
         raise ValueError(f"family={family!r}: a power needs the true parameter, not None.")
     X, params = jnp.asarray(sample.X, float), jnp.asarray(params, float)
+    (column,) = column_numbers("column", column, X.shape[1])
     eta = highest(X, params)
     eta = eta if sample.offset is None else eta + sample.offset
     w = expected_weight(family, eta) * size

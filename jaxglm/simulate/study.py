@@ -10,8 +10,8 @@ import dataclasses
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxglm._labels import as_frame
+from jaxglm._labels import as_frame, column_numbers
 from jaxglm._progress import progress_bar
+from jaxglm._threads import compiler_options, cores, in_precision, threads
 from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.batch import fit_many
 from jaxglm.bootstrap import as_key, require_count
@@ -153,8 +154,16 @@ class Study:
         return {name: self._analyse(one, sample) for name, one in self.analyses.items()}
 
     def _analyse(self, analysis: Analysis, sample: Sample) -> Outcome:
+        p = sample.X.shape[-1]
+        wanted = [column_numbers("Estimand", e.column, p)[0] for e in self.estimands.values()]
         if analysis.columns is not None:
-            sample = sample._replace(X=sample.X[..., np.array(analysis.columns)])
+            kept = column_numbers("Analysis(columns=...)", analysis.columns, p)
+            if not set(wanted) <= set(kept):
+                raise ValueError(
+                    f"Analysis(columns={analysis.columns}): the estimands are {wanted}."
+                )
+            wanted = [kept.index(column) for column in wanted]
+            sample = sample._replace(X=sample.X[..., np.array(kept)])
         fits = fit_many(
             sample.X,
             sample.y,
@@ -167,15 +176,10 @@ class Study:
             scale=analysis.scale,
             solver=analysis.solver,
         )
-        wanted = [estimand.column for estimand in self.estimands.values()]
-        if analysis.columns is not None:
-            wanted = [analysis.columns.index(column) for column in wanted]
-        numbers = _limits(analysis, tuple(wanted), self.fixed_design, sample, fits, self.alpha)
-        return Outcome(
-            *(np.asarray(v) for v in numbers),
-            np.asarray(fits.status),
-            np.asarray(has_inference(fits)),
-        )
+        shared = sample._replace(y=None) if self.fixed_design else Sample(None)
+        own = Sample(None, sample.y) if self.fixed_design else sample
+        numbers = _by_all_cores(analysis, tuple(wanted), shared, own, fits, self.alpha)
+        return Outcome(*numbers, np.asarray(fits.status), np.asarray(has_inference(fits)))
 
     def run(
         self, key: Any, folder: str | Path | None = None, progress: bool = False
@@ -320,31 +324,61 @@ def _compile_draws(study: Study, cell: Cell) -> Callable[..., Sample]:
     return jax.jit(jax.vmap(one, in_axes=(None, None, None, 0), out_axes=out))
 
 
-@partial(jax.jit, static_argnums=(1, 2))
+def _by_all_cores(
+    analysis: Analysis,
+    wanted: tuple[int, ...],
+    shared: Sample,
+    own: Sample,
+    fits: Fit,
+    alpha: float,
+) -> Iterator[np.ndarray]:
+    """`_limits`, of which every core of a CPU has a share."""
+    lanes, backend = len(fits.status), jax.default_backend()
+    workers = cores() if backend == "cpu" and lanes > LANES else 1
+    # Shares of one length; the last is moved back to the end.
+    size = -(-lanes // workers)
+    limits = _compiled_limits(backend, workers > 1)
+
+    def share(first: int) -> tuple[np.ndarray, ...]:
+        start = min(first, lanes - size)
+        lane = jax.tree.map(lambda v: np.asarray(v)[start : start + size], (own, fits))
+        found = limits(analysis, wanted, shared, *lane, alpha)
+        return tuple(np.asarray(v)[first - start :] for v in found)
+
+    shares = threads(workers).map(in_precision(share), range(0, lanes, size))
+    return map(np.concatenate, zip(*shares, strict=True))
+
+
+@cache
+def _compiled_limits(backend: str, side_by_side: bool) -> Any:
+    options = compiler_options(backend, side_by_side)
+    return jax.jit(_limits, static_argnums=1, compiler_options=options)
+
+
 def _limits(
     analysis: Analysis,
     wanted: tuple[int, ...],
-    fixed: bool,
-    sample: Sample,
+    shared: Sample,
+    own: Sample,
     fits: Fit,
     alpha: float,
 ) -> tuple[Array, Array, Array, Array]:
     """Estimates, standard errors and limits (B, E) of the wanted coefficients."""
-    shared = sample._replace(y=None) if fixed else Sample(None)
-    own = Sample(None, sample.y) if fixed else sample
     columns = jnp.asarray(wanted)
 
     def one(lane: tuple[Sample, Fit]) -> tuple[Array, Array, Array, Array]:
         data, fitted = lane
         data = Sample(*(a if b is None else b for a, b in zip(shared, data, strict=True)))
-        se, limits = _limits_of(analysis, data, fitted, alpha)
-        return fitted.params[columns], se[columns], *limits[columns].T
+        se, limits = _limits_of(analysis, wanted, data, fitted, alpha)
+        return fitted.params[columns], se, *limits.T
 
     return jax.lax.map(one, (own, fits), batch_size=LANES)
 
 
-def _limits_of(analysis: Analysis, data: Sample, fitted: Fit, alpha: float) -> tuple[Array, Array]:
-    """Standard errors (p,) and limits (p, 2) of one fit."""
+def _limits_of(
+    analysis: Analysis, wanted: tuple[int, ...], data: Sample, fitted: Fit, alpha: float
+) -> tuple[Array, Array]:
+    """Standard errors (E,) and limits (E, 2) of one fit."""
     problem, _ = prepare(
         data.X,
         data.y,
@@ -357,12 +391,12 @@ def _limits_of(analysis: Analysis, data: Sample, fitted: Fit, alpha: float) -> t
     )
     robust = analysis.cov != "model"
     cov = heteroscedastic(problem, fitted, analysis.cov) if robust else fitted.cov_params
-    se = jnp.sqrt(jnp.diagonal(cov))
+    se = jnp.sqrt(jnp.diagonal(cov))[jnp.asarray(wanted)]
     df = fitted.df_resid if analysis.use_t else None
     if analysis.interval == "wald":
-        return se, wald_interval(fitted.params, se, alpha, df)
+        return se, wald_interval(fitted.params[jnp.asarray(wanted)], se, alpha, df)
     made = profile_interval if analysis.interval == "profile" else score_interval
-    return se, made(problem, fitted, alpha, df, solver=analysis.solver)
+    return se, made(problem, fitted, alpha, df, solver=analysis.solver, columns=wanted)
 
 
 def _joined(parts: list[list[Outcome]]) -> Outcome:

@@ -6,7 +6,7 @@
 # Three analyses of four kinds of samples: twelve fits a replicate, not counting the refits that
 # find the ends of a profile interval.
 #
-# Run by `python examples/coverage.py`; with `84000` after it for a million fits, which took 110
+# Run by `python examples/coverage.py`; with `84000` after it for a million fits, which took 19
 # seconds on two cores.
 
 # %%

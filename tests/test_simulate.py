@@ -90,7 +90,9 @@ def test_limits_by_all_cores_are_those_of_fewer_lanes():
 
 def test_columns_that_the_design_lacks_are_named():
     beyond = dataclasses.replace(SHORT, estimands={"slope": Estimand(2, lambda cell: 0.0)})
-    with pytest.raises(ValueError, match="Estimand=2: allowed are numbers of the 2 columns"):
+    with pytest.raises(
+        ValueError, match=r"Estimand\(column=...\)=2: allowed are numbers of the 2 columns"
+    ):
         beyond.run(KEY)
     for columns, message in (((0, 2), "allowed are numbers of the 2"), ((0,), r"estimands.*\[1\]")):
         with pytest.raises(ValueError, match=rf"Analysis\(columns=.*{message}"):

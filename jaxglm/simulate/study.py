@@ -155,7 +155,9 @@ class Study:
 
     def _analyse(self, analysis: Analysis, sample: Sample) -> Outcome:
         p = sample.X.shape[-1]
-        wanted = [column_numbers("Estimand", e.column, p)[0] for e in self.estimands.values()]
+        wanted = [
+            column_numbers("Estimand(column=...)", e.column, p)[0] for e in self.estimands.values()
+        ]
         if analysis.columns is not None:
             kept = column_numbers("Analysis(columns=...)", analysis.columns, p)
             if not set(wanted) <= set(kept):

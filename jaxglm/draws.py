@@ -19,7 +19,7 @@ from jax.custom_batching import custom_vmap
 
 from jaxglm._types import Array, ArrayLike, record, static
 
-__all__ = ["Draws", "Lanes", "draw_frequencies", "draw_shares"]
+__all__ = ["Draws", "Lanes", "Words", "draw_frequencies", "draw_shares"]
 
 # Numbers that are drawn in one step where all are wanted: a core's cache holds them.
 DRAWN = 2**17
@@ -151,6 +151,18 @@ def draw_shares(
         n=np.size(frequency),
         single=bool(np.all((units == 0) | (units == 1))),
     )
+
+
+@record
+class Words(Draws):
+    """64 random bits for each of n rows."""
+
+    lanes: Lanes
+    n: int = static()
+
+    def lane(self) -> Array:
+        low, high = _words(self.lanes.key, self.n)
+        return high.astype(jnp.uint64) << 32 | low.astype(jnp.uint64)
 
 
 @record

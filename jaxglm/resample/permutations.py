@@ -6,14 +6,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxglm._labels import column_numbers, label_codes
+from jaxglm._threads import cores, threads
 from jaxglm._types import REAL, ArrayLike
 from jaxglm.bootstrap import HELD, Model, as_key, model_of, require_count
 from jaxglm.designs import Augmented
+from jaxglm.draws import DRAWN, Lanes, Words
 from jaxglm.families import Family
 from jaxglm.fit import Fit, to_host
 from jaxglm.frames import float64
@@ -132,12 +133,29 @@ def permutation_test(
 
 
 def draw_permutations(key: Any, n: int, reps: int, strata: np.ndarray | None = None) -> np.ndarray:
-    """Random orders (reps, n) of n rows, which stay in their strata (codes, (n,))."""
-    draws = np.asarray(jax.random.uniform(as_key(key), (reps, n), jnp.float32))
-    if strata is None:
-        return np.argsort(draws, axis=1)
-    orders = np.empty((reps, n), int)
-    orders[:, np.argsort(strata, kind="stable")] = np.argsort(strata + draws, axis=1)
+    """Random orders (reps, n) of n rows, which stay in their strata (codes, (n,)).
+
+    Rows are sorted by words of 64 bits: the stratum, what is drawn, and the row's own number.
+    """
+    codes = np.zeros(n, np.uint64) if strata is None else np.asarray(strata, np.uint64)
+    above, below = int(codes.max()).bit_length(), n.bit_length()
+    own = (codes << np.uint64(64 - above) if above else codes) | np.arange(n, dtype=np.uint64)
+    free = np.uint64((1 << 64 - above) - (1 << below))
+    places = slice(None) if strata is None else np.argsort(codes, kind="stable")
+    lanes, orders = Lanes.of(as_key(key), reps), np.empty((reps, n), int)
+    size = min(reps, max(1, DRAWN // n))
+
+    def part(first: int) -> None:
+        some = slice(first, first + size)
+        words = Words(dataclasses.replace(lanes, numbers=lanes.numbers[some]), n).together() & free
+        words |= own
+        words.sort(axis=1)
+        orders[some, places] = words & np.uint64((1 << below) - 1)
+
+    # All of one length; the last is moved back to the end.
+    firsts = (min(first, reps - size) for first in range(0, reps, size))
+    for _ in threads(cores()).map(part, firsts):
+        pass
     return orders
 
 

@@ -336,7 +336,7 @@ def _by_all_cores(
 ) -> Iterator[np.ndarray]:
     """`_limits`, of which every core of a CPU has a share."""
     lanes, backend = len(fits.status), jax.default_backend()
-    workers = cores() if backend == "cpu" and lanes > LANES else 1
+    workers = max(1, min(cores(), lanes // LANES)) if backend == "cpu" else 1
     # Shares of one length; the last is moved back to the end.
     size = -(-lanes // workers)
     limits = _compiled_limits(backend, workers > 1)

@@ -8,6 +8,7 @@ pytrees: `alpha` and `var_power` are leaves that can be traced, mapped over and 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -427,7 +428,7 @@ _NAMED_POWERS = ((0, Gaussian()), (1, Poisson()), (2, Gamma()), (3, InverseGauss
 class Quasi(Family):
     """Any variance function and link, without a likelihood: log-likelihood and AIC are NaN.
 
-    `variance_function` is V, a function of (mu, *values) that JAX can trace; scale is estimated.
+    `variance` is V, a function of (mu, *values) that JAX can trace; scale is estimated.
     The quasi-deviance 2 * integral from mu to y of (y - t)/V(t) dt is found by double-exponential
     quadrature. `mean_space` and `support` bound means and responses. See `from_variance`.
     """
@@ -439,8 +440,21 @@ class Quasi(Family):
     values: tuple[Number, ...] = ()
     has_likelihood: ClassVar[bool] = False
 
-    def __post_init__(self) -> None:
-        require_function("Quasi(variance_function", self.variance_function)
+    def __init__(
+        self,
+        variance: Callable[..., Array] | None = None,
+        link: Link | type[Link] | str = links.Identity(),  # noqa: B008 - frozen
+        mean_space: Interval = REAL,
+        support: Interval = REAL,
+        values: tuple[Number, ...] = (),
+        variance_function: Callable[..., Array] | None = None,
+    ) -> None:
+        # A family's method has the name `variance`, so the field, by which a copy is made, has not.
+        given = variance if variance_function is None else variance_function
+        require_function("Quasi(variance", given)
+        fields = given, link, mean_space, support, values
+        for field, value in zip(dataclasses.fields(self), fields, strict=True):
+            object.__setattr__(self, field.name, value)
         check(self)
 
     def variance_at(self, mean: Mean) -> Array:

@@ -167,7 +167,7 @@ def test_wrong_controls_are_refused_by_name(name):
 @pytest.mark.parametrize(
     ("make", "says"),
     (
-        (lambda: families.Quasi(3), r"Quasi\(variance_function=3\): allowed are functions"),
+        (lambda: families.Quasi(3), r"Quasi\(variance=3\): allowed are functions"),
         (lambda: families.from_log_prob(3, support=(0, 1)), r"from_log_prob\(fn=3\)"),
         (lambda: families.from_cumulant(3, support=(0, 1)), r"from_cumulant\(b=3\)"),
         (lambda: links.from_inverse(3), r"from_inverse\(fn=3\)"),

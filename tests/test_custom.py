@@ -1,5 +1,6 @@
 """Families and links from one function: closed forms, direct maximization, finite differences."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -352,6 +353,15 @@ def test_one_function_makes_one_structure():
 
 
 # Variance functions
+
+
+def test_a_variance_goes_by_its_name_and_copies_keep_it():
+    family = families.Quasi(variance=jnp.square, link=links.Log())
+    assert family.variance(3.0) == 9.0 and family.variance_function is jnp.square
+    other = dataclasses.replace(family, link=links.Identity())
+    assert other.variance(3.0) == 9.0 and type(other.link) is links.Identity
+    by_place = families.Quasi(jnp.square, links.Log())
+    assert jax.tree.structure(family) == jax.tree.structure(by_place)
 
 
 def test_a_variance_function_may_have_a_parameter():

@@ -155,7 +155,16 @@ def safe_where(condition: Array, fn: Any, x: Array, safe: float, otherwise: Any)
     return jnp.where(condition, fn(jnp.where(condition, x, safe)), otherwise)
 
 
-def require_function(what: str, value: Any) -> None:
-    """Raise for what cannot be called."""
+def require_function(what: str, value: Any, numbers: int, values: tuple[Any, ...] = ()) -> None:
+    """Raise for what is no function of so many numbers, and of these values, for JAX to trace."""
     if not callable(value):
         raise TypeError(f"{what}={value!r}): allowed are functions.")
+    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
+    try:
+        # By a function of Python: of others JAX cannot hold a reference.
+        jax.eval_shape(lambda *given: value(*given), *[number] * numbers, *values)
+    except jax.errors.JAXTypeError as error:
+        raise TypeError(
+            f"{what}={value!r}): JAX cannot trace it; allowed are functions made of its operations "
+            "(jax.numpy's, jax.scipy's)."
+        ) from error

@@ -234,7 +234,7 @@ def from_log_prob(
     None: the identity, the logarithm or the logit, whichever maps onto the mean space. sample:
     None, or a function (key, mu, *parameters) that draws one response for each mean of an array.
     """
-    require_function("from_log_prob(fn", fn)
+    require_function("from_log_prob(fn", fn, 2, parameters)
     responses = as_interval(support, closed=True)
     if discrete and not np.isfinite(responses.low):
         raise ValueError(f"from_log_prob(support={responses}): discrete needs a finite lower end.")
@@ -360,7 +360,7 @@ def from_cumulant(
     is estimated and divides log f, as in quasi-likelihood. sample: as in `from_log_prob`, for
     dispersion 1. Source: McCullagh & Nelder (1989), section 2.2.
     """
-    require_function("from_cumulant(b", b)
+    require_function("from_cumulant(b", b, 1, parameters)
     responses = as_interval(support, closed=True)
     means = _means(mean, responses)
     natural = from_inverse(_Slope(b), *parameters, domain=natural_space, range=means)

@@ -451,7 +451,7 @@ class Quasi(Family):
     ) -> None:
         # A family's method has the name `variance`, so the field, by which a copy is made, has not.
         given = variance if variance_function is None else variance_function
-        require_function("Quasi(variance", given)
+        require_function("Quasi(variance", given, 1, values)
         fields = given, link, mean_space, support, values
         for field, value in zip(dataclasses.fields(self), fields, strict=True):
             object.__setattr__(self, field.name, value)

@@ -303,6 +303,9 @@ class CDFLink(Link):
                 object.__setattr__(self, name, found)
         if not callable(self.cdf):
             raise TypeError(f"CDFLink(cdf={self.cdf!r}): allowed are functions and distributions.")
+        for name in ("cdf", "sf", "ppf"):
+            if getattr(self, name) is not None:
+                require_function(f"CDFLink({name}", getattr(self, name), 1)
 
     def g(self, mu: Array) -> Array:
         if self.ppf is not None:
@@ -376,7 +379,7 @@ def from_inverse(
     an open one. 1 - mu is formed by subtraction: use `CDFLink(cdf, sf)` where the upper tail
     matters.
     """
-    require_function("from_inverse(fn", fn)
+    require_function("from_inverse(fn", fn, 1, parameters)
     domain, range = as_interval(domain), as_interval(range)
     far = () if domain.bounded else (range.low, range.high)
     return Inverse(fn, parameters, domain, range, tuple(end for end in far if np.isfinite(end)))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.scipy.special import digamma, gammaln, logsumexp, polygamma, xlogy
-from scipy import optimize
+from scipy import optimize, stats
 
 from jaxglm import GLM, diagnostics, families, fit, fit_many, links, solvers
 from jaxglm.families import Interval
@@ -423,6 +423,26 @@ def test_results_show_the_parameters_of_a_function_and_do_not_save_it(tmp_path):
     assert re.search(r"power: +2\.0+ \(fixed\)", str(results.summary()))
     with pytest.raises(ValueError, match=r"variance_function=.*function"):
         results.save(tmp_path / "results.npz")
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: links.from_inverse(np.exp), "from_inverse(fn=<ufunc 'exp'>)"),
+        (lambda: links.CDFLink(stats.norm), "CDFLink(cdf="),
+        (lambda: links.CDFLink(jax.scipy.stats.norm.cdf, sf=np.exp), "CDFLink(sf="),
+        (lambda: families.Quasi(np.square), "Quasi(variance="),
+        (lambda: families.from_variance(lambda mu, k: np.power(mu, k), 2.0), "Quasi(variance="),
+        (lambda: families.from_cumulant(np.exp, support=(0, np.inf)), "from_cumulant(b="),
+        (
+            lambda: families.from_log_prob(lambda y, mu: -((y - float(mu)) ** 2), support=(0, 1)),
+            "from_log_prob(fn=",
+        ),
+    ],
+)
+def test_functions_that_jax_cannot_trace_are_refused_at_once(make, named):
+    with pytest.raises(TypeError, match=re.escape(named) + ".*cannot trace.*jax.numpy"):
+        make()
 
 
 def test_what_cannot_be_is_refused():

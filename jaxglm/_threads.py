@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 
-__all__ = ["compiler_options", "cores", "in_precision", "threads"]
+__all__ = ["compiled", "cores", "in_precision", "threads"]
 
 _T = TypeVar("_T")
 
@@ -39,16 +39,18 @@ def in_precision(function: Callable[..., _T]) -> Callable[..., _T]:
 
 
 @cache
-def compiler_options(backend: str, side_by_side: bool) -> dict[str, Any]:
-    """For programs of few, small operations: on a CPU the widest vectors, not XLA's preference.
+def compiled(
+    function: Callable[..., Any], static: int, backend: str, side_by_side: bool
+) -> Callable[..., Any]:
+    """The function jitted, of few, small operations; static: the number of its static argument.
 
-    XLA splits large elementwise operations over the cores. Where every core has a program of its
-    own, that only moves data from one core's cache to another's (10,000 Poisson lanes: 21 for
-    17 ms).
+    On a CPU with the widest vectors, not XLA's preference. XLA splits large elementwise operations
+    over the cores. Where every core has a program of its own, that only moves data from one core's
+    cache to another's (10,000 Poisson lanes: 21 for 17 ms).
     """
-    if backend != "cpu":
-        return {}
-    options: dict[str, Any] = {"xla_cpu_prefer_vector_width": 512}
-    if side_by_side:
-        options["xla_disable_hlo_passes"] = "cpu-parallel-task-assigner"
-    return options
+    options: dict[str, Any] = {}
+    if backend == "cpu":
+        options["xla_cpu_prefer_vector_width"] = 512
+        if side_by_side:
+            options["xla_disable_hlo_passes"] = "cpu-parallel-task-assigner"
+    return jax.jit(function, static_argnums=static, compiler_options=options)

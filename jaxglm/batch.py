@@ -13,7 +13,7 @@ import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ import numpy as np
 
 from jaxglm._chunks import even_share, lanes_in_hand
 from jaxglm._progress import progress_bar
-from jaxglm._threads import compiler_options, cores, in_precision, threads
+from jaxglm._threads import compiled, cores, in_precision, threads
 from jaxglm._types import Array, ArrayLike, empty_room
 from jaxglm.designs import Augmented, Columns, Design
 from jaxglm.dispersion import Dispersion
@@ -265,12 +265,6 @@ def _fit_group(
     return jax.lax.fori_loop(0, chunks, add, empty)
 
 
-@cache
-def _compiled(backend: str, side_by_side: bool) -> Any:
-    options = compiler_options(backend, side_by_side)
-    return jax.jit(_fit_group, static_argnums=0, compiler_options=options)
-
-
 def _check_devices(devices: Any) -> None:
     known = isinstance(devices, Sequence) and all(isinstance(d, jax.Device) for d in devices)
     if devices is not None and not (known and devices):
@@ -294,7 +288,7 @@ def _drive(
     workers = max(len(targets), cores())
     design = max((math.prod(leaf.shape[1:]) for leaf in own if leaf.ndim > 2), default=0)
     groups = all_groups(lanes, plan.chunk, workers, design * plan.dtype.itemsize)
-    group_fit = _compiled(platform, len(groups) > 1)
+    group_fit = compiled(_fit_group, 0, platform, len(groups) > 1)
     kinds = list(map(dtype_in_hand, own, wanted))
     # One set of rooms for every worker; what is computed from them is done before they are filled
     # again.

@@ -118,9 +118,9 @@ def as_key(key: Any) -> Array:
     return jax.random.key(int(seed))
 
 
-def fit_parts(models: Iterable[Model], cov: bool = True) -> Fit:
-    """The lanes of several models, fitted one model after the other, as one batch."""
-    parts = [model.fit(cov) for model in models]
+def fit_parts(models: Iterable[Model]) -> Fit:
+    """The lanes of several models, fitted one model after the other, as one batch without cov."""
+    parts = [model.fit(cov=False) for model in models]
     return jax.tree.map(lambda *v: np.concatenate(v), *parts)
 
 

@@ -26,6 +26,7 @@ from jaxglm import (
     penalties,
     solvers,
 )
+from jaxglm._threads import compiled
 
 N, P, B = 40, 3, 19
 FIELDS = ("params", "cov_unscaled", "scale", "deviance", "loglike", "df_resid", "status")
@@ -363,10 +364,10 @@ def few_rows(n):
 def test_nearly_as_many_rows_share_a_compilation_and_change_no_number(n):
     X, data = few_rows(66)
     fit_many(X, family=families.Binomial(), solver=solvers.IRLS(max_steps=50), **data)
-    known = batch._compiled("cpu", False)._cache_size()
+    known = compiled(batch._fit_group, 0, "cpu", False)._cache_size()
     X, data = few_rows(n)
     many = fit_many(X, family=families.Binomial(), solver=solvers.IRLS(max_steps=50), **data)
-    assert batch._compiled("cpu", False)._cache_size() == known
+    assert compiled(batch._fit_group, 0, "cpu", False)._cache_size() == known
     for lane in range(3):
         mine = {k: v[lane] if np.shape(v)[:1] == (3,) else v for k, v in data.items()}
         alone = fit(

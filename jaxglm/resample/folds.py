@@ -182,9 +182,7 @@ def _fit_folds(model: Model, held_out: np.ndarray, grid: np.ndarray | None, stre
         whole = whole[:, :, None] * np.eye(p) if whole.ndim == 2 else whole
         return np.tile(whole, (splits, 1, 1))
 
-    return fit_parts(
-        (lanes(held_out[i : i + size]) for i in range(0, len(held_out), size)), cov=False
-    )
+    return fit_parts(lanes(held_out[i : i + size]) for i in range(0, len(held_out), size))
 
 
 def _score_folds(problem: Problem, fits: Fit, held_out: np.ndarray) -> dict[str, np.ndarray]:

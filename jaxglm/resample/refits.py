@@ -421,7 +421,7 @@ def _leave_out(model: Model, codes: np.ndarray | None) -> Jackknife:
     held = max(1, HELD // len(frequency))
     # -1 is the unit of no row.
     every = np.concatenate([[-1], units])
-    fits = fit_parts((lanes(every[i : i + held]) for i in range(0, len(every), held)), cov=False)
+    fits = fit_parts(lanes(every[i : i + held]) for i in range(0, len(every), held))
     sound = np.asarray(has_inference(fits))
     params = np.where(sound[1:, None], fits.params[1:], np.nan)
     return Jackknife(units, fits.params[0], params, fits.status[1:], counts)

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from jaxglm._labels import as_frame, column_numbers
 from jaxglm._progress import progress_bar
-from jaxglm._threads import compiler_options, cores, in_precision, threads
+from jaxglm._threads import compiled, cores, in_precision, threads
 from jaxglm._types import Array, ArrayLike, record, static
 from jaxglm.batch import fit_many
 from jaxglm.bootstrap import as_key, require_count
@@ -339,7 +338,7 @@ def _by_all_cores(
     workers = max(1, min(cores(), lanes // LANES)) if backend == "cpu" else 1
     # Shares of one length; the last is moved back to the end.
     size = -(-lanes // workers)
-    limits = _compiled_limits(backend, workers > 1)
+    limits = compiled(_limits, 1, backend, workers > 1)
 
     def share(first: int) -> tuple[np.ndarray, ...]:
         start = min(first, lanes - size)
@@ -351,12 +350,6 @@ def _by_all_cores(
     return map(np.concatenate, zip(*shares, strict=True))
 
 
-@cache
-def _compiled_limits(backend: str, side_by_side: bool) -> Any:
-    options = compiler_options(backend, side_by_side)
-    return jax.jit(_limits, static_argnums=1, compiler_options=options)
-
-
 def _limits(
     analysis: Analysis,
     wanted: tuple[int, ...],
@@ -366,21 +359,20 @@ def _limits(
     alpha: float,
 ) -> tuple[Array, Array, Array, Array]:
     """Estimates, standard errors and limits (B, E) of the wanted coefficients."""
-    columns = jnp.asarray(wanted)
 
     def one(lane: tuple[Sample, Fit]) -> tuple[Array, Array, Array, Array]:
         data, fitted = lane
         data = Sample(*(a if b is None else b for a, b in zip(shared, data, strict=True)))
-        se, limits = _limits_of(analysis, wanted, data, fitted, alpha)
-        return fitted.params[columns], se, *limits.T
+        estimate, se, limits = _limits_of(analysis, wanted, data, fitted, alpha)
+        return estimate, se, *limits.T
 
     return jax.lax.map(one, (own, fits), batch_size=LANES)
 
 
 def _limits_of(
     analysis: Analysis, wanted: tuple[int, ...], data: Sample, fitted: Fit, alpha: float
-) -> tuple[Array, Array]:
-    """Standard errors (E,) and limits (E, 2) of one fit."""
+) -> tuple[Array, Array, Array]:
+    """Estimates, standard errors (E,) and limits (E, 2) of one fit."""
     problem, _ = prepare(
         data.X,
         data.y,
@@ -393,12 +385,14 @@ def _limits_of(
     )
     robust = analysis.cov != "model"
     cov = heteroscedastic(problem, fitted, analysis.cov) if robust else fitted.cov_params
-    se = jnp.sqrt(jnp.diagonal(cov))[jnp.asarray(wanted)]
+    columns = jnp.asarray(wanted)
+    estimate, se = fitted.params[columns], jnp.sqrt(jnp.diagonal(cov))[columns]
     df = fitted.df_resid if analysis.use_t else None
     if analysis.interval == "wald":
-        return se, wald_interval(fitted.params[jnp.asarray(wanted)], se, alpha, df)
+        return estimate, se, wald_interval(estimate, se, alpha, df)
     made = profile_interval if analysis.interval == "profile" else score_interval
-    return se, made(problem, fitted, alpha, df, solver=analysis.solver, columns=wanted)
+    limits = made(problem, fitted, alpha, df, solver=analysis.solver, columns=wanted)
+    return estimate, se, limits
 
 
 def _joined(parts: list[list[Outcome]]) -> Outcome:
